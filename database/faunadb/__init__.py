@@ -1,0 +1,1 @@
+"""A strictly serializable document database of three or five members."""

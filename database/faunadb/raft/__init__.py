@@ -1,0 +1,1 @@
+"""Pure consensus: `Core.step(event) -> Update`. Standard library and msgspec only."""
