@@ -1,0 +1,89 @@
+"""Are the tools in the cache, and if not, who makes them?
+
+`python -m kind_test_helpers.tools [name…]` fills the cache; without names, with everything that
+`make run` and `make test` need. House rules: standard library only, because this runs before
+anything is installed; a result appears by one rename under a lock, so that a killed build leaves
+nothing that looks finished and two builds never make the same thing twice.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kind_test_helpers.builders import BUILDERS
+from kind_test_helpers.debian import install_missing
+from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
+from kind_test_helpers.places import cache
+from kind_test_helpers.progress import say, stage
+from kind_test_helpers.recipes import Recipe
+
+
+def ensure(recipe: Recipe) -> Path:
+    """Return the finished result of a recipe, making it and its needs first if they are not there."""
+    if recipe.path.exists():
+        return recipe.path
+    for need in recipe.needs:
+        ensure(need)
+    with _locked(recipe.folder.name):
+        if recipe.path.exists():  # made by another process while this one waited
+            return recipe.path
+        unfinished = recipe.folder.with_name(f"{recipe.folder.name}.tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        with stage(f"{recipe.name} {recipe.version}"):
+            BUILDERS[recipe](recipe, unfinished)
+        assert (unfinished / recipe.result).exists(), f"the builder of {recipe.name} made nothing"
+        shutil.rmtree(recipe.folder, ignore_errors=True)
+        unfinished.rename(recipe.folder)
+    return recipe.path
+
+
+def forget_go_work() -> None:
+    """Remove Go's downloads and half-built packages: 7 GB that only an interrupted build needs."""
+    with _locked("go-work"):
+        shutil.rmtree(cache() / "go-work", ignore_errors=True)
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Hold the lock of one cache entry, saying so when somebody else has it."""
+    locks = cache() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(locks / name, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with stage(f"{name} is being made by another process: waiting for it"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: list[str]) -> int:
+    """Fill the cache and print where things are."""
+    by_name = {recipe.name: recipe for recipe in BUILDERS}
+    if unknown := [name for name in arguments if name not in by_name]:
+        print(f"unknown: {', '.join(unknown)}; there are {', '.join(by_name)}", file=sys.stderr)
+        return 64
+    try:
+        install_missing()
+        for recipe in [by_name[name] for name in arguments] or BUILDERS:
+            say(f"{recipe.name} {recipe.version}: {ensure(recipe)}")
+        forget_go_work()
+    except Unavailable as reason:
+        print(reason, file=sys.stderr)
+        return 69
+    except (CommandFailed, HangLimit) as failed:
+        print(f"A tool could not be made; the command below says why.\n{failed}", file=sys.stderr)
+        return 70
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
