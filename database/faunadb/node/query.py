@@ -1,0 +1,41 @@
+"""A query on its way through members: what the client asked, under which limits, and who asks.
+
+The body travels as it came (`body`): a member that forwards does not encode it again, and the
+leader decodes it as the first member did. Times here are of one member's monotonic clock; a
+forwarded query carries the time that is left instead (SAFETY 6).
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from faunadb.codec import Answer, RequestId
+from faunadb.errors import FaunaError, QueryError
+
+ATTEMPTS_DEFAULT = 5
+HOLD_WITHOUT_LEADER_S = 5.0
+
+
+class Caller(msgspec.Struct, frozen=True, array_like=True):
+    """Whose rights apply: a built-in role or the name of one, in the database `scope`."""
+
+    role: str = "admin"  # admin | server | server-readonly | client | a user's role
+    scope: int = 0
+    secret_id: int = 0  # document id of the key or token, 0 for the root secret
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True):
+    """One request to `/query/1`, validated by the front."""
+
+    body: bytes  # JSON: {"query": …, "arguments": …}
+    format: str = "tagged"  # tagged | simple | decorated
+    caller: Caller = Caller()
+    timeout_ms: int = 120_000  # from arrival, or what was left when it was forwarded
+    last_txn_ts: int = 0
+    attempts_max: int = ATTEMPTS_DEFAULT
+    typecheck: bool = False
+    request: RequestId | None = None
+
+
+Outcome = Answer | FaunaError | QueryError
+Reply = Callable[[Outcome], None]

@@ -1,0 +1,78 @@
+"""Which timestamp comes next: one counter, on the leader (SAFETY 8 to 11).
+
+A read timestamp is issued only below a committed ceiling, so that a new leader, which starts
+above every ceiling and timestamp in its log, never issues it again. Writes carry their own.
+All times are microseconds since 1970.
+
+Trap: `now_us` of one clock must never move the counter: only the lower median of a majority
+of the voters' clocks may, so that one clock an hour ahead is harmless.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from faunadb.errors import InvalidRequest
+
+CEILING_AHEAD_US = 1_000_000
+LAST_TXN_TS_AHEAD_MAX_US = 60_000_000
+CLOCK_OFF_MAX_US = 1_000_000
+
+
+class ClockMedian:
+    """The voters' wall clocks as offsets to this member's monotonic clock, of one term."""
+
+    def __init__(self) -> None:
+        self._offset_us: dict[int, int] = {}
+
+    def reset(self) -> None:
+        """Forget what was heard: a new term began."""
+        self._offset_us.clear()
+
+    def heard(self, member: int, wall_us: int, monotonic_us: int) -> None:
+        self._offset_us[member] = wall_us - monotonic_us
+
+    def now_us(self, voters: Iterable[int], monotonic_us: int) -> int | None:
+        """Return the lower median of a majority's clocks, `None` before a majority was heard."""
+        offsets = self._of(voters)
+        return None if offsets is None else monotonic_us + offsets[(len(offsets) - 1) // 2]
+
+    def is_off(self, member: int, voters: Iterable[int]) -> bool:
+        """Return whether the member's clock is more than one second away from the median."""
+        offsets = self._of(voters)
+        if offsets is None or member not in self._offset_us:
+            return False
+        median = offsets[(len(offsets) - 1) // 2]
+        return abs(self._offset_us[member] - median) > CLOCK_OFF_MAX_US
+
+    def _of(self, voters: Iterable[int]) -> list[int] | None:
+        members = list(voters)
+        heard: Mapping[int, int] = self._offset_us
+        offsets = sorted(heard[member] for member in members if member in heard)
+        return offsets if len(offsets) * 2 > len(members) else None
+
+
+class Counter:
+    """The leader's counter. `start_above` everything that the log and the state hold."""
+
+    def __init__(self, start_above: int) -> None:
+        self.last_us = start_above
+
+    def issue(self, now_us: int | None, count: int = 1) -> int:
+        """Issue `count` consecutive timestamps and return the first."""
+        first = max(self.last_us + 1, now_us or 0)
+        self.last_us = first + count - 1
+        return first
+
+    def raise_to(self, last_txn_ts: int, ceiling_us: int) -> int:
+        """Make later timestamps greater than `last_txn_ts`; return the ceiling that this needs.
+
+        Refuses, as `InvalidRequest`, a time more than one minute beyond the ceiling and the
+        counter: no member of this cluster has issued it.
+        """
+        if last_txn_ts <= self.last_us:
+            return ceiling_us
+        if last_txn_ts > max(ceiling_us, self.last_us) + LAST_TXN_TS_AHEAD_MAX_US:
+            raise InvalidRequest(
+                f"Invalid header 'x-last-txn-ts': {last_txn_ts} is later than any transaction."
+            )
+        self.last_us = last_txn_ts
+        return max(ceiling_us, last_txn_ts + CEILING_AHEAD_US)
