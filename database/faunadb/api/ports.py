@@ -1,0 +1,87 @@
+"""What the doors of a member ask of the node behind them.
+
+    Database         queries and pings of clients (port 8443)
+    Authenticate     whose secret this is
+    Administration   what operators ask (port 8444, `docs/admin-api.md`)
+
+The node satisfies these by shape: it never imports `api`. Values that travel through them are
+`node.query` and `node.report`.
+
+Trap: `Database.submit` is synchronous and may call `reply` before it returns, or much later, but
+exactly once and on the event loop; there is no task per request.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, Protocol
+
+import msgspec
+
+from faunadb.node.query import Caller, Query, Reply
+from faunadb.node.report import (
+    ClusterReport,
+    ConfigurationReport,
+    InitAsked,
+    InitReport,
+    MemberName,
+    MembershipAsked,
+    OpenAsked,
+    TransferAsked,
+)
+
+PingScope = Literal["node", "read", "write", "all"]
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A bearer secret taken apart: `secret[:db-path][:role]` (FQL.md §2)."""
+
+    key: str
+    database: tuple[str, ...] = ()
+    role: str | None = None  # admin | server | server-readonly | client | @role/Name | @doc/C/1
+
+
+Authenticate = Callable[[Secret], Caller | None]
+"""Look a secret up that is not the root secret; None opens nothing. Must not block."""
+
+
+class Database(Protocol):
+    def submit(self, query: Query, reply: Reply) -> None:
+        """Evaluate `query` and call `reply` once; never raises."""
+        ...
+
+    def ping(self, scope: PingScope) -> bool:
+        """Return whether this member can serve: node always, read with data, write with leader."""
+        ...
+
+
+class SnapshotStream(msgspec.Struct, frozen=True):
+    """One snapshot from an offset on: who breaks off calls `chunks.aclose()`."""
+
+    digest: str  # hex SHA-256 of the manifest
+    term: int
+    index: int
+    size_bytes: int  # of the whole
+    chunks: AsyncIterator[bytes]
+
+
+class Administration(Protocol):
+    """All but `metrics`, `ready` raise `node.report.Refused`."""
+
+    async def cluster(self) -> ClusterReport: ...
+
+    async def init(self, asked: InitAsked) -> InitReport: ...
+
+    async def open(self, asked: OpenAsked) -> None: ...
+
+    async def membership(self, asked: MembershipAsked) -> ConfigurationReport: ...
+
+    async def transfer(self, asked: TransferAsked) -> MemberName: ...
+
+    async def snapshot(self, offset: int, digest: str | None) -> SnapshotStream:
+        """Open the newest verified snapshot, or exactly `digest`, at `offset` bytes."""
+        ...
+
+    def metrics(self) -> bytes: ...
+
+    def ready(self) -> str:
+        """Return "" when ready, else the reason in a word."""
+        ...
