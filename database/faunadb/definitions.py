@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
-from faunadb.values import Fields
+from faunadb.values import Fields, Time, Value
 
 
 class SystemCollection(IntEnum):
@@ -126,3 +126,37 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 EMPTY_SCHEMA = Schema(0, 0, {}, {}, {})
+
+
+# ---------------------------------------------------------------- what a query reads
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One live version. `ts` in microseconds, `None` for a version this query wrote itself."""
+
+    coll: int
+    id: int
+    ts: int | None
+    data: Fields  # data fields as stored; "ttl" apart
+    ttl: Time | None = None
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """One position in an index: covered values (mva flattened), document, and its version."""
+
+    values: tuple[Value, ...]
+    coll: int
+    id: int
+    ts: int | None  # of the write that made the entry
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """One end of a range, inclusive, in index direction: a prefix of the index's values.
+
+    `id` bounds the document id behind a full prefix (or alone, for an index without values);
+    `exclusive` is for cursors: begin right behind that position.
+    """
+
+    values: tuple[Value, ...] = ()
+    id: int | None = None
+    exclusive: bool = False

@@ -11,41 +11,17 @@ own snapshot *with* its own writes.
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import msgspec
-
-from faunadb.definitions import CollectionDefinition, IndexDefinition, Schema
+from faunadb.definitions import (
+    Bound,
+    CollectionDefinition,
+    Document,
+    IndexDefinition,
+    IndexEntry,
+    Schema,
+)
 from faunadb.values import Fields, Time, Value
 
-
-class Document(msgspec.Struct, frozen=True):
-    """One live version. `ts` in microseconds, `None` for a version this query wrote itself."""
-
-    coll: int
-    id: int
-    ts: int | None
-    data: Fields  # data fields as stored; "ttl" apart
-    ttl: Time | None = None
-
-
-class IndexEntry(msgspec.Struct, frozen=True):
-    """One position in an index: covered values (mva flattened), document, and its version."""
-
-    values: tuple[Value, ...]
-    coll: int
-    id: int
-    ts: int | None  # of the write that made the entry
-
-
-class Bound(msgspec.Struct, frozen=True):
-    """One end of a range, inclusive, in index direction: a prefix of the index's values.
-
-    `id` bounds the document id behind a full prefix (or alone, for an index without values);
-    `exclusive` is for cursors: begin right behind that position.
-    """
-
-    values: tuple[Value, ...] = ()
-    id: int | None = None
-    exclusive: bool = False
+__all__ = ["Bound", "Document", "IndexEntry", "View"]
 
 
 class View(Protocol):
