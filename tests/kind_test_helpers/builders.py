@@ -14,8 +14,9 @@ import zipfile
 from pathlib import Path
 
 from kind_test_helpers.archives import Entry, layer_of, rewrite_layer, write_image
-from kind_test_helpers.commands import run
+from kind_test_helpers.commands import run, succeeds
 from kind_test_helpers.failures import Unavailable
+from kind_test_helpers.locks import held
 from kind_test_helpers.places import cache
 from kind_test_helpers.recipes import (
     BASE,
@@ -50,7 +51,10 @@ MEMBERS_LEFT_OUT = (
     "./var/lib/apt/",
     "./var/lib/dpkg/info/",
 )
-PASSWD = "root:x:0:0:root:/root:/usr/sbin/nologin\nfauna:x:65532:65532:fauna:/nonexistent:/usr/sbin/nologin\n"
+PASSWD = """\
+root:x:0:0:root:/root:/usr/sbin/nologin
+fauna:x:65532:65532:fauna:/nonexistent:/usr/sbin/nologin
+"""
 GROUP = "root:x:0:\nfauna:x:65532:\n"
 
 
@@ -140,11 +144,8 @@ BUILDERS: dict[Recipe, Builder] = {
 def _pip() -> tuple[str, ...]:
     """This interpreter's pip, or Debian's."""
     for python in (sys.executable, "/usr/bin/python3"):
-        try:
-            run(python, "-m", "pip", "--version", environment=environment())
-        except Exception:  # noqa: BLE001, S112 - any failure means: not this one
-            continue
-        return (python, "-m", "pip", "--disable-pip-version-check")
+        if succeeds(python, "-m", "pip", "--version"):
+            return (python, "-m", "pip", "--disable-pip-version-check")
     raise Unavailable("There is no pip: run `apt-get install python3-pip` and try again.")
 
 
@@ -159,6 +160,11 @@ def _programs(folder: Path) -> list[Path]:
 
 def _go(*arguments: str | Path, folder: Path, programs: Path | None = None) -> None:
     """Run our own Go, with its downloads and half-built packages beside the tools."""
+    with held("go-work", shared=True):
+        _go_unlocked(arguments, folder, programs)
+
+
+def _go_unlocked(arguments: tuple[str | Path, ...], folder: Path, programs: Path | None) -> None:
     work = cache() / "go-work"
     for name in ("mod", "build", "path"):
         (work / name).mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ def await_that(
     seconds_max: float,
     every: float = POLL_SECONDS,
 ) -> Answer:
-    """Ask until the answer is neither None nor False, and return it; raise `HangLimit` at the limit."""
+    """Ask until the answer is neither None nor False; raise `HangLimit` at the limit."""
     deadline = time.monotonic() + seconds_max
     while True:
         answer = ask()

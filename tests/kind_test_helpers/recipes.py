@@ -19,6 +19,14 @@ DIGEST_CHARACTERS = 12
 
 KUBERNETES = "1.35.4"  # 1.36 needs containerd 2, Debian 12 has 1.6
 DEBIAN = "bookworm"
+KUBERNETES_LINKER_FLAGS = " ".join(
+    (
+        "-s -w",
+        f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES}",
+        "-X k8s.io/component-base/version.gitMajor=1",
+        "-X k8s.io/component-base/version.gitMinor=35",
+    )
+)
 KUBELOCAL_SOURCES = tuple(PACKAGE / "kubelocal" / name for name in ("main.go", "go.mod", "go.sum"))
 
 # Debian packages by the program that shows that they are there.
@@ -94,9 +102,7 @@ KUBE_LOCAL = Recipe(
         "-trimpath",
         "-mod=readonly",
         "-ldflags",
-        f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES}"
-        " -X k8s.io/component-base/version.gitMajor=1"
-        " -X k8s.io/component-base/version.gitMinor=35",
+        KUBERNETES_LINKER_FLAGS,
     ),
     sources=KUBELOCAL_SOURCES,
     needs=(GO,),

@@ -6,29 +6,26 @@ anything is installed; a result appears by one rename under a lock, so that a ki
 nothing that looks finished and two builds never make the same thing twice.
 """
 
-import fcntl
-import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from kind_test_helpers.builders import BUILDERS
 from kind_test_helpers.debian import install_missing
 from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
+from kind_test_helpers.locks import held
 from kind_test_helpers.places import cache
 from kind_test_helpers.progress import say, stage
 from kind_test_helpers.recipes import Recipe
 
 
 def ensure(recipe: Recipe) -> Path:
-    """Return the finished result of a recipe, making it and its needs first if they are not there."""
+    """Return the finished result of a recipe; make it, and what it needs first, if it is missing."""
     if recipe.path.exists():
         return recipe.path
     for need in recipe.needs:
         ensure(need)
-    with _locked(recipe.folder.name):
+    with held(recipe.folder.name):
         if recipe.path.exists():  # made by another process while this one waited
             return recipe.path
         unfinished = recipe.folder.with_name(f"{recipe.folder.name}.tmp")
@@ -44,25 +41,8 @@ def ensure(recipe: Recipe) -> Path:
 
 def forget_go_work() -> None:
     """Remove Go's downloads and half-built packages: 7 GB that only an interrupted build needs."""
-    with _locked("go-work"):
+    with held("go-work"):
         shutil.rmtree(cache() / "go-work", ignore_errors=True)
-
-
-@contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Hold the lock of one cache entry, saying so when somebody else has it."""
-    locks = cache() / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(locks / name, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with stage(f"{name} is being made by another process: waiting for it"):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""A Kubernetes of our own on one machine: nodes in namespaces, no Docker."""
