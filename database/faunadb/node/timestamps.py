@@ -62,17 +62,14 @@ class Counter:
         self.last_us = first + count - 1
         return first
 
-    def raise_to(self, last_txn_ts: int, ceiling_us: int) -> int:
-        """Make later timestamps greater than `last_txn_ts`; return the ceiling that this needs.
+    def raise_to(self, last_txn_ts: int, ceiling_us: int) -> None:
+        """Make later timestamps greater than `last_txn_ts`.
 
         Refuses, as `InvalidRequest`, a time more than one minute beyond the ceiling and the
         counter: no member of this cluster has issued it.
         """
-        if last_txn_ts <= self.last_us:
-            return ceiling_us
         if last_txn_ts > max(ceiling_us, self.last_us) + LAST_TXN_TS_AHEAD_MAX_US:
             raise InvalidRequest(
                 f"Invalid header 'x-last-txn-ts': {last_txn_ts} is later than any transaction."
             )
-        self.last_us = last_txn_ts
-        return max(ceiling_us, last_txn_ts + CEILING_AHEAD_US)
+        self.last_us = max(self.last_us, last_txn_ts)
