@@ -20,7 +20,7 @@ from kind_test_helpers.recipes import Recipe
 
 
 def ensure(recipe: Recipe) -> Path:
-    """Return the finished result of a recipe; make it, and what it needs first, if it is missing."""
+    """Return the finished result of a recipe; make it and its needs first if it is missing."""
     if recipe.path.exists():
         return recipe.path
     for need in recipe.needs:
