@@ -9,7 +9,7 @@ Trap: an `Index` belongs to a `Term`; compare entries by `EntryId`, never by ind
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import NewType
+from typing import Annotated, NewType
 
 import msgspec
 
@@ -34,8 +34,8 @@ class EntryKind(IntEnum):
 class EntryId(msgspec.Struct, frozen=True, gc=False, order=True, array_like=True):
     """Names one entry of one history: (term, index), ordered as "at least as new" (Raft 5.4.1)."""
 
-    term: Term
-    index: Index
+    term: Annotated[Term, msgspec.Meta(ge=0, le=2**63 - 1)]
+    index: Annotated[Index, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 NOTHING = EntryId(Term(0), Index(0))
@@ -134,6 +134,19 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         return tuple(by_id[i] for i in sorted(by_id))
 
 
+def encode_configuration(configuration: Configuration) -> bytes:
+    """Return the payload of a CONFIGURATION entry."""
+    return msgspec.msgpack.encode(configuration)
+
+
+def decode_configuration(payload: bytes | memoryview) -> Configuration:
+    """Undo `encode_configuration`. Raises `Malformed` for anything else."""
+    try:
+        return msgspec.msgpack.decode(payload, type=Configuration)
+    except (msgspec.MsgspecError, AssertionError, UnicodeDecodeError) as problem:
+        raise Malformed(f"not a configuration: {problem}") from problem
+
+
 class HardState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What a member must not forget: written with entries in one frame (Raft, figure 2)."""
 
@@ -143,8 +156,13 @@ class HardState(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot stands for: the entry it includes up to, and the configuration there."""
+    """What a snapshot stands for: the entry it includes up to, and the configuration there.
+
+    `configuration_id` is the entry that brought `configuration`: compare-and-set needs it, so
+    the machine keeps it beside the configuration, in the transaction of that entry.
+    """
 
     id: EntryId
     configuration: Configuration
     digest: bytes  # SHA-256 of the manifest; names the transfer
+    configuration_id: EntryId = NOTHING  # the core refuses (assertion) a snapshot without it
