@@ -12,7 +12,7 @@ window, or evaluated again, five times in all.
       └── over budget ── worker ── validated ──► payload of this turn
 
 House rules: no asyncio, no I/O of its own; `Member` proposes the payloads at the end of a turn.
-Trap: `payloads` holds entries that the log does not know yet; `next_index` counts them.
+Trap: `payloads` holds entries that the log does not know yet; `last` counts them.
 """
 
 import hashlib
@@ -116,7 +116,7 @@ class Leader:
         self,
         *,
         term: Term,
-        last: Index,
+        log_last: Callable[[], Index],
         counter: Counter,
         ceiling_us: int,
         tip: Tip,
@@ -127,7 +127,7 @@ class Leader:
         self.rounds = Rounds()
         self._counter, self._tip, self._clock, self._now_us = counter, tip, clock, now_us
         self._ceiling_us = ceiling_us  # the highest that is proposed in this term
-        self._last = last
+        self._log_last = log_last
         self._payloads: list[bytes] = []
         self._proposals: dict[Index, _Proposal] = {}
         self._waiting_for_lease: list[Callable[[], None]] = []
@@ -149,24 +149,26 @@ class Leader:
         elif not self._is_retry(query, deadline_s, done):
             self._evaluate(query, deadline_s, done)
 
-    def read_point(self, count: int, last_txn_ts: int, done: Callable[[int, Index], None]) -> None:
+    def read_point(
+        self, count: int, last_txn_ts: int, done: Callable[[int, Index], object]
+    ) -> None:
         """Issue `count` timestamps; `done(first, index)` once proven, ts 0 when not leader.
 
         Raises `InvalidRequest` for a `last_txn_ts` from the future.
         """
         self._raise_counter(last_txn_ts)
         first = self._issue_read(count)
-        index = self._last
-        self.rounds.join(lambda proven: done(first, index) if proven else done(0, Index(0)))
+        index = self.last
+        self.rounds.join(lambda proven: self._point_proven(done, first, index, proven=proven))
 
     # -------------------------------------------------------------- what the member drives
 
     def propose(self, payload: Payload) -> Index:
         """Append a payload to this turn's entries and to the tip; return its index."""
-        self._last = Index(self._last + 1)
         self._payloads.append(encode_payload(payload))
-        self._tip.append(self._last, payload)
-        return self._last
+        index = self.last
+        self._tip.append(index, payload)
+        return index
 
     def lease(self, member: int, process: bytes) -> None:
         """Ask, through the log, for the worker number that document ids carry (SAFETY 27)."""
@@ -186,7 +188,7 @@ class Leader:
     @property
     def last(self) -> Index:
         """Return the last index of log and this turn together."""
-        return self._last
+        return Index(self._log_last() + len(self._payloads))
 
     def take_payloads(self) -> list[bytes]:
         """Hand over what this turn appends."""
@@ -221,6 +223,15 @@ class Leader:
         waiting, self._waiting_for_lease = self._waiting_for_lease, []
         for begin in waiting:
             begin()
+
+    @staticmethod
+    def _point_proven(
+        done: Callable[[int, Index], object], first: int, index: Index, *, proven: bool
+    ) -> None:
+        if proven:
+            done(first, index)
+        else:
+            done(0, Index(0))
 
     # -------------------------------------------------------------- evaluation
 
