@@ -184,9 +184,7 @@ def _storage() -> Path:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(
-        Path(at, name).lstat().st_size for at, _, names in os.walk(folder) for name in names
-    )
+    return sum(Path(at, name).lstat().st_size for at, _, names in os.walk(folder) for name in names)
 
 
 def main() -> int:

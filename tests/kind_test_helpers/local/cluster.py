@@ -154,17 +154,26 @@ def start(cluster: LocalCluster, archives: list[Path]) -> None:
             )
         say("the control plane answers")
 
-    def start_node(node: Node) -> None:
+    def start_nodes() -> None:
+        first, *others = cluster.nodes
+        prepare(first)
+        first.stock(archives)
+        say("the images are unpacked")
+
+        def start_other(node: Node) -> None:
+            prepare(node)
+            node.copy_stock(first)
+            node.start("containerd")
+
+        each_of(others, start_other)
+        first.start("containerd")
+
+    def prepare(node: Node) -> None:
         node.prepare()
         node.machine.power_on()
-        node.start("containerd")
-        for archive in archives:
-            node.load(archive)
 
-    with ThreadPoolExecutor(STARTS_AT_ONCE + 1) as pool:
-        control = pool.submit(start_control)
-        prepared = [pool.submit(start_node, node) for node in cluster.nodes]
-        for each in (control, *prepared):
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(start_control), pool.submit(start_nodes)]:
             each.result()
     each_of(cluster.nodes, lambda node: node.start("kubelet", "proxy"))
     await_that(
