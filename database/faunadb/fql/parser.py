@@ -22,12 +22,12 @@ from faunadb.fql.diagnostics import Hint, HintKind
 from faunadb.fql.lexer import KEYWORDS, signed
 from faunadb.fql.parser_base import NAMES
 from faunadb.fql.parser_match import MatchParser
+from faunadb.fql.parser_operators import ACROSS_LINES, PRECEDENCE, OperatorRun
 from faunadb.fql.syntax import (
     DEPTH_MAX,
     Array,
     At,
     Bang,
-    Binary,
     Block,
     Call,
     Chain,
@@ -40,7 +40,6 @@ from faunadb.fql.syntax import (
     Let,
     Link,
     Literal,
-    Logical,
     Method,
     Node,
     Object,
@@ -58,28 +57,6 @@ from faunadb.fql.syntax import (
     field_path,
 )
 
-_PRECEDENCE = {
-    operator: level
-    for level, operators in enumerate(
-        (
-            ("??",),
-            ("||",),
-            ("&&",),
-            ("==", "!=", "=~", "!~"),
-            (">", "<", ">=", "<="),
-            ("isa",),
-            ("|",),
-            ("^",),
-            ("&",),
-            ("+", "-"),
-            ("*", "/", "%"),
-            ("**",),  # the only one that groups to the right
-        )
-    )
-    for operator in operators
-}
-_LAZY = frozenset(("??", "||", "&&"))
-_ACROSS_LINES = _LAZY | {"|", "^", "&"}
 _PREFIX = frozenset(("-", "~", "!", "!~"))
 _CONSTANTS = {"null": None, "true": True, "false": False}
 _CHAIN_STARTS = frozenset((".", "?.", "(", "[", "!"))
@@ -250,7 +227,7 @@ class Parser(MatchParser):
         else:
             found = self._parenthesised() if kind == "(" else self.term()
             if not isinstance(found, Lambda):
-                if kinds[self.at] in _PRECEDENCE:
+                if kinds[self.at] in PRECEDENCE:
                     found = self._operators(found)
                 if kinds[self.at] == "{" and self.at not in self.newlines:
                     found = self._project(found)
@@ -270,6 +247,7 @@ class Parser(MatchParser):
             condition = self.expression()
             self.expect(")")
             rungs.append((start, condition, self.expression()))
+            self.bound(len(rungs))
             if self.kinds[self.at] != "else":
                 break
             self.at += 1
@@ -334,28 +312,17 @@ class Parser(MatchParser):
                     seen[one.name] = one.span
         return Lambda(parameters, variadic, body, (start, body.span[1]))
 
-    def _operators(self, left: Expr) -> Expr:
+    def _operators(self, first: Expr) -> Expr:
         """operators := term (operator term)*"""
-        kinds, newlines = self.kinds, self.newlines
-        operands: list[Expr | _Run] = [left]  # a list is a run of one lazy operator
-        pending: list[tuple[int, str, Span]] = []
-        short = False
-        while (level := _PRECEDENCE.get(kind := kinds[self.at], -1)) >= 0:
-            if self.at in newlines and kind not in _ACROSS_LINES:
+        run = OperatorRun(first)
+        while (kind := self.kinds[self.at]) in PRECEDENCE:
+            if self.at in self.newlines and kind not in ACROSS_LINES:
                 break
-            if not pending:
-                operands[0], short = _bare(left)
-            while pending and pending[-1][0] >= level and (kind != "**"):
-                _reduce(operands, *pending.pop()[1:])
-            pending.append((level, kind, self.span(self.at)))
+            run.operator(kind, self.span(self.at))
+            self.bound(run.height)
             self.at += 1
-            operand, is_short = _bare(self.term())
-            operands.append(operand)
-            short = short or is_short
-        while pending:
-            _reduce(operands, *pending.pop()[1:])
-        found = _closed(operands[0])
-        return ShortLambda(found, found.span) if short else found
+            run.operand(self.term())
+        return run.close()
 
     def _project(self, base: Expr) -> Expr:
         """projection := "{" ("*" | element ("," element)* [","]) "}" """
@@ -413,6 +380,7 @@ class Parser(MatchParser):
         while kind in _PREFIX and not self._is_signed_number():
             prefixes.extend((one, self.starts[self.at] + i) for i, one in enumerate(kind))
             self.at += 1
+            self.bound(len(prefixes))
             kind = self.kinds[self.at]
             if self.at in self.newlines:
                 self.fail("expression")
@@ -653,47 +621,6 @@ class Parser(MatchParser):
             found.append(self.expression(short=short))
         self.expect(close, "`,`")
         return tuple(found), (start, self.ends[self.at - 1])
-
-
-class _Run(list[Expr]):
-    """Operands of one lazy operator, still growing."""
-
-    __slots__ = ("operator",)
-
-    def __init__(self, operator: str, *operands: Expr) -> None:
-        super().__init__(operands)
-        self.operator = operator
-
-
-def _bare(operand: Expr) -> tuple[Expr, bool]:
-    """Take the wrapper off a short lambda that is an operand, also in parentheses."""
-    if isinstance(operand, ShortLambda):
-        return operand.body, True
-    if isinstance(operand, Tuple) and len(operand.elements) == 1:
-        inner = operand.elements[0]
-        if isinstance(inner, ShortLambda):
-            return Tuple((inner.body,), operand.span), True
-    return operand, False
-
-
-def _reduce(operands: list[Expr | _Run], operator: str, span: Span) -> None:
-    """Join the last two operands; a run of one lazy operator grows in place."""
-    right = _closed(operands.pop())
-    left = operands[-1]
-    if operator not in _LAZY:
-        left = _closed(left)
-        operands[-1] = Binary(operator, span, left, right, (left.span[0], right.span[1]))
-    elif isinstance(left, _Run) and left.operator == operator:
-        left.append(right)
-    else:
-        operands[-1] = _Run(operator, _closed(left), right)
-
-
-def _closed(operand: "Expr | _Run") -> Expr:
-    if isinstance(operand, _Run):
-        span = (operand[0].span[0], operand[-1].span[1])
-        return Logical(operand.operator, tuple(operand), span)
-    return operand
 
 
 _PRIMARIES: dict[str, Callable[[Parser, int], Expr]] = {

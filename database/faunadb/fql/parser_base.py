@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from faunadb.fql.diagnostics import Diagnostic, Hint, InvalidQuery
 from faunadb.fql.lexer import KEYWORDS, Tokens
-from faunadb.fql.syntax import Span
+from faunadb.fql.syntax import DEPTH_MAX, Span
 
 NESTING_MAX = 100  # expressions in one another; each costs at most seven of Python's frames
 NAMES = KEYWORDS | {"identifier"}  # what may stand behind a dot or as a key
@@ -85,6 +85,11 @@ class Reader:
         self.depth += 1
         if self.depth > NESTING_MAX:
             self.refuse(f"Nested too deep, more than {NESTING_MAX} levels", self.here())
+
+    def bound(self, height: int) -> None:
+        """Refuse a run that makes the tree this high, while it is still being read."""
+        if height > DEPTH_MAX:
+            self.refuse(f"Nested too deep, more than {DEPTH_MAX} levels", self.here())
 
     def end(self) -> None:
         if self.kinds[self.at] != "end":

@@ -72,6 +72,7 @@ class TypeParser(Reader):
         while self.kinds[self.at] in ("|", "&", "=>") and self.at not in self.newlines:
             operators.append(self.kinds[self.at])
             self.at += 1
+            self.bound(len(operators))
             operands.append(self._type_operand())
         self.depth -= 1
         return self._type_fold(operands, operators)
@@ -128,6 +129,7 @@ class TypeParser(Reader):
     def _type_operand(self) -> Type | _Parameters:
         """operand := base "?"*"""
         found = self._type_base()
+        first = self.at
         while (kind := self.kinds[self.at]) in ("?", "??") and self.at not in self.newlines:
             end = self.starts[self.at]
             for _ in kind:
@@ -135,6 +137,7 @@ class TypeParser(Reader):
                 base = self._type_plain(found)
                 found = TypeNullable(base, (base.span[0], end))
             self.at += 1
+            self.bound(2 * (self.at - first))
         return found
 
     def _type_base(self) -> Type | _Parameters:
