@@ -538,14 +538,12 @@ class Parser(MatchParser):
         return self.word(at)
 
     def _refuse_interpolation(self, at: int) -> None:
-        self.at = at
-        self.template(at)
-        whole = (self.starts[at], self.ends[self.at - 1])
-        at = self.kinds.index("#{", at)
-        inner = (self.starts[at + 1], self.ends[at + 1])
-        start = self.starts[at]
+        whole = self.template(at)
+        assert isinstance(whole, Template), "the lexer found an expression in it"
+        inner = next(part for part in whole.parts if not isinstance(part, str)).span
+        start = self.starts[self.kinds.index("#{", at)]
         backslash = Hint("Add a backslash to ignore the interpolation", (start, start), "\\")
-        dynamic = Hint("Use Object.fromEntries if you need a dynamic key", whole)
+        dynamic = Hint("Use Object.fromEntries if you need a dynamic key", whole.span)
         self.refuse("Object keys do not support interpolation", inner, "", (backslash, dynamic))
 
     # ------------------------------------------------------------------- chains
