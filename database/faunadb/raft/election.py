@@ -23,8 +23,8 @@ from faunadb.raft.state import NOBODY, State
 def may_campaign(s: State) -> bool:
     """Say whether this member could lead: a voter with a log and a disk that works."""
     return (
-        s.membership.is_voter(s.me)
-        and s.membership.nonces[s.me] == s.nonce
+        s.membership.may_lead(s.me)
+        and s.membership.nonces.get(s.me, s.nonce) == s.nonce
         and s.joined
         and s.log.last.index > 0
         and s.installing is None

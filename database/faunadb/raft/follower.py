@@ -27,6 +27,8 @@ from faunadb.raft.state import NOBODY, State
 
 def tick(s: State, draw: float) -> None:
     """Campaign when no leader was heard for a whole timeout; repeat unanswered questions."""
+    if s.now == 1:
+        s.reads.count_from(draw)
     if s.timeout == 0:
         s.timeout = _draw_timeout(s, draw)
     if s.now - s.elapsed_at >= s.timeout:
@@ -167,7 +169,7 @@ def read_asked(s: State, token: int) -> None:
 
 
 def _ask_leader(s: State) -> None:
-    if s.leader != NOBODY and (s.reads.running or s.reads.waiting):
+    if s.now and s.leader != NOBODY and (s.reads.running or s.reads.waiting):
         s.send(s.leader, ReadRequest(s.me, s.term, s.reads.begin()))
 
 

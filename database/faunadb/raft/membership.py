@@ -56,6 +56,14 @@ class Membership:
     def is_voter(self, member: MemberId) -> bool:
         return member in self.voters or member in self.outgoing
 
+    def may_lead(self, member: MemberId) -> bool:
+        """Say whether `member` votes in the configuration in force, or in one that may return.
+
+        A leader that removed itself is needed until that has committed: it may be the only one
+        with the newest entries, for which the others wait (dissertation 4.2.2).
+        """
+        return any(configuration.is_voter(member) for _, configuration in self._history)
+
     def append(self, id_: EntryId, configuration: Configuration) -> None:
         """Put a configuration in force, because its entry was appended."""
         assert id_.index > self.id.index or self.id == NOTHING

@@ -6,8 +6,8 @@ attempt whose messages left *after* it arrived, and is served by the answer to t
 to any later one.
 
 Trap: an attempt that is sent again under its old number lets a late answer confirm reads that
-came after it was given (etcd #20418). So a number is used for one broadcast only, and numbers
-never go back within a process.
+came after it was given (etcd #20418). So a number is used for one broadcast only, and a process
+counts from a place drawn by chance: an answer to its earlier life, in the same term, fits none.
 """
 
 from collections import deque
@@ -15,6 +15,9 @@ from collections import deque
 import msgspec
 
 from faunadb.raft.entries import MemberId
+
+
+ROUNDS = 2**52  # all that a float between 0 and 1 can tell apart
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +35,11 @@ class ReadQueue:
         self.round = 0  # the newest attempt
         self.waiting: list[Waiting] = []  # no attempt covers them yet
         self._batches: deque[tuple[int, list[Waiting]]] = deque()
+
+    def count_from(self, draw: float) -> None:
+        """Begin to number attempts at a place of 2**52; `draw` in [0, 1)."""
+        assert not self.running, "only before the first attempt"
+        self.round = int(draw * ROUNDS)
 
     def ask(self, read: Waiting) -> None:
         self.waiting.append(read)
@@ -52,6 +60,8 @@ class ReadQueue:
     def confirm(self, round_: int) -> list[Waiting]:
         """Return the reads that an answer to attempt `round_` serves."""
         served: list[Waiting] = []
+        if round_ > self.round:
+            return served  # not a number of ours
         while self._batches and self._batches[0][0] <= round_:
             served.extend(self._batches.popleft()[1])
         return served
