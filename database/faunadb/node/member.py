@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from faunadb.codec import Payload
+from faunadb.codec import OpenForClients
 from faunadb.errors import FaunaError, InvalidRequest, Malformed
 from faunadb.node.faults import encode_fault
 from faunadb.node.gateway import Done, Gateway, NotLeader
@@ -68,6 +68,21 @@ class State(Protocol):
 
     @property
     def applied(self) -> Index: ...
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether clients may write (SAFETY 26)."""
+        ...
+
+    @property
+    def last_ts(self) -> int:
+        """Return the highest transaction time that is applied, in microseconds."""
+        ...
+
+    @property
+    def ceiling_us(self) -> int:
+        """Return the highest committed ceiling of timestamps."""
+        ...
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Apply committed entries in one transaction of the store."""
@@ -216,12 +231,10 @@ class Member:
         """Hand leadership over, to the most caught-up voter when 0."""
         self._perform.step(TransferAsked(to))
 
-    def propose(self, payload: Payload) -> bool:
-        """Append an administrative entry; False when this member does not lead."""
-        if self.leadership is None:
-            return False
-        self.leadership.propose(payload)
-        return True
+    def open(self) -> None:
+        """Let clients write from here on (SAFETY 26); nothing when this member does not lead."""
+        if self.leadership is not None:
+            self.leadership.propose(OpenForClients())
 
     def end_of_turn(self) -> None:
         """Propose, and begin the rounds, for all that came in this turn."""

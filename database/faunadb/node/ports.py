@@ -23,7 +23,7 @@ from faunadb.raft.entries import (
     MemberId,
     SnapshotMeta,
 )
-from faunadb.raft.events import Write
+from faunadb.raft.events import Token, Write
 from faunadb.raft.messages import Message
 
 
@@ -37,6 +37,10 @@ class File(Protocol):
         ...
 
     def fdatasync(self) -> None: ...
+
+    def write_out(self, length: int, offset: int) -> None:
+        """Wait until a range was handed to the device; paces a later sync and promises nothing."""
+        ...
 
     def allocate(self, length: int) -> None:
         """Fill with zeros up to `length`, really written, so that later syncs are cheap."""
@@ -73,10 +77,21 @@ class Files(Protocol):
     def free_bytes(self) -> int: ...
 
 
+class LogRestart(msgspec.Struct, frozen=True):
+    """Record that a snapshot up to `id` was installed: the log is void and begins after it.
+
+    Submitted when the snapshot's directory is durable; the state is swapped after
+    `persisted(token)`, and only then is the core told `SnapshotPersisted`.
+    """
+
+    token: Token
+    id: EntryId
+
+
 class Log(Protocol):
     """The write-ahead log. Writes are done in order by one writer; see `disk/wal.py`."""
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Write | LogRestart) -> None:
         """Queue a write; `persisted(token)` is reported later, on the event loop, in order.
 
         Several queued writes may become one frame and one fsync.
@@ -154,6 +169,7 @@ __all__ = [
     "Files",
     "Identity",
     "Log",
+    "LogRestart",
     "Peers",
     "Recovered",
 ]
