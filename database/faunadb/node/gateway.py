@@ -75,6 +75,10 @@ class Local(Protocol):
         """Evaluate a read-only program at `point` once its index is applied here."""
         ...
 
+    def now_us(self) -> int:
+        """Return the cluster's time as far as it is known here."""
+        ...
+
     def send(self, to: MemberId, message: NodeMessage) -> bool: ...
 
 
@@ -279,7 +283,7 @@ class Gateway:
         """Give a write a request id of ours, so that our own retry of it is applied once."""
         if read_only or query.request is not None:
             return query
-        drawn = RequestId(self._clock.wall_us(), self._chance.bytes(16))
+        drawn = RequestId(self._local.now_us(), self._chance.bytes(16))
         return msgspec.structs.replace(query, request=drawn)
 
 

@@ -15,7 +15,6 @@ House rules: no asyncio, no I/O of its own; `Member` proposes the payloads at th
 Trap: `payloads` holds entries that the log does not know yet; `last` counts them.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -37,9 +36,8 @@ from faunadb.node.query import Query
 from faunadb.node.rounds import Rounds
 from faunadb.node.timestamps import CEILING_AHEAD_US, Counter
 from faunadb.raft.entries import Index, Term
+from faunadb.store.requests import answer_to_keep, may_be_known
 
-ANSWER_BYTES_MAX = 4096  # larger answers are in the log as a digest only (SAFETY 5)
-REQUEST_AGE_MAX_US = 600_000_000  # older request ids have left the replicated table
 PROPOSALS_PENDING_MAX = 8192
 
 
@@ -239,8 +237,8 @@ class Leader:
         """Answer a request id that is old or known; look in the state and in the tail."""
         if query.request is None:
             return False
-        if query.request.born_us < self._counter.last_us - REQUEST_AGE_MAX_US:
-            done(InvalidRequest("The request id is older than ten minutes; draw a new one."))
+        if not may_be_known(query.request, self._now_us() or self._counter.last_us):
+            done(InvalidRequest("The request id was not drawn within the last two minutes."))
             return True
         known = self._tip.find(query)
         if known is None:
@@ -306,16 +304,14 @@ class Leader:
         writes = self._tip.seal(evaluated, ts)
         answer = self._tip.fill(evaluated.answer, ts)
         self._ceiling_us = max(self._ceiling_us, ts + CEILING_AHEAD_US)
-        small = len(answer.data) + len(answer.summary) <= ANSWER_BYTES_MAX
-        kept = query.request is not None and small
-        digest = b"" if kept or query.request is None else hashlib.sha256(answer.data).digest()
+        kept, digest = (None, b"") if query.request is None else answer_to_keep(answer)
         index = self.propose(
             Transaction(
                 ts=ts,
                 ceiling=self._ceiling_us,
                 writes=writes,
                 request=query.request,
-                answer=answer if kept else None,
+                answer=kept,
                 answer_digest=digest,
             )
         )

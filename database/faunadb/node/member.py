@@ -25,6 +25,7 @@ from faunadb.node.query import Outcome, Query, Reply
 from faunadb.node.timestamps import ClockMedian, Counter
 from faunadb.node.wire import (
     NODE_MESSAGE_KIND,
+    ClusterTime,
     Forward,
     Forwarded,
     HashReport,
@@ -157,6 +158,7 @@ class Member:
         self._clock, self._chance, self._process = clock, chance, process
         self._perform = Performer(core, log, peers, self)
         self._median = ClockMedian()
+        self._offset_us: int | None = None  # cluster time minus our monotonic clock
         self._reads_waiting: list[_WaitingRead] = []
         self._read_tokens = 0
         self._change_tokens = 0
@@ -201,8 +203,9 @@ class Member:
             case ReadPoint() as point:
                 self.gateway.point_came(point)
             case WallClock() as said:
-                if said.term == self.core.term:
-                    self._median.heard(sender, said.wall_us, self._monotonic_us())
+                self._clock_said(sender, said)
+            case ClusterTime() as told:
+                self._offset_us = told.now_us - self._monotonic_us()
             case HashReport() as report:
                 self._compare_hash(sender, report)
 
@@ -277,6 +280,17 @@ class Member:
             self.state.read_at(query, point.ts, deadline_s, done)
         else:
             self._reads_waiting.append(_WaitingRead(query, point, deadline_s, done))
+
+    def now_us(self) -> int:
+        """Return the time that request ids of this member carry: the cluster's, once known.
+
+        Its own clock may be wrong; ids that it draws must not be refused for that.
+        """
+        if self.leadership is not None:
+            return self._now_us() or self._clock.wall_us()
+        if self._offset_us is not None:
+            return self._monotonic_us() + self._offset_us
+        return self._clock.wall_us()
 
     def send(self, to: MemberId, message: NodeMessage) -> bool:
         return self._peers.send_node(to, NODE_MESSAGE_KIND, encode_node_message(message))
@@ -377,6 +391,14 @@ class Member:
         voters = [peer.id for peer in self.core.configuration[1].voters]
         if len(voters) > 1 and self._median.is_off(self.own_id, voters):
             self.transfer()
+
+    def _clock_said(self, sender: MemberId, said: WallClock) -> None:
+        if self.leadership is None or said.term != self.core.term:
+            return
+        self._median.heard(sender, said.wall_us, self._monotonic_us())
+        now_us = self._now_us()
+        if now_us is not None:
+            self.send(sender, ClusterTime(self.core.term, now_us))
 
     def _cut_log(self) -> None:
         cut = self._snapshots.tick(self.state.applied)

@@ -58,7 +58,16 @@ class HashReport(msgspec.Struct, frozen=True, array_like=True, tag=6):
     state_hash: bytes
 
 
-NodeMessage = Forward | Forwarded | ReadPointAsked | ReadPoint | WallClock | HashReport
+class ClusterTime(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """The leader's answer to `WallClock`: what time the cluster says it is (SAFETY 11)."""
+
+    term: int
+    now_us: int
+
+
+NodeMessage = (
+    Forward | Forwarded | ReadPointAsked | ReadPoint | WallClock | HashReport | ClusterTime
+)
 NODE_MESSAGE_KIND = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[NodeMessage] = msgspec.msgpack.Decoder(NodeMessage)
