@@ -98,7 +98,7 @@ HANDLERS: dict[Role, dict[type[Message], Handler]] = {
     },
 }
 
-_FROM_LEADER = (AppendEntries, Heartbeat, InstallSnapshot)
+_FROM_LEADER = (AppendEntries, Heartbeat)
 _REGARDLESS_OF_TERM = (PreVoteRequest, PreVoteResponse, InstallSnapshot)
 
 

@@ -74,8 +74,8 @@ def on_heartbeat(s: State, m: Heartbeat) -> None:
     assert s.role is not Role.LEADER, f"{m.sender} and {s.me} both lead term {s.term}"
     if m.stall_ticks < s.config.election_ticks:
         _follow(s, m.sender)
-    if m.commit > s.log.commit and s.installing is None:
-        s.commit_to(m.commit)
+    if m.commit > s.log.commit and s.joined and s.installing is None:
+        s.commit_to(m.commit)  # an empty directory is not meant: it replaced one that had this
     if m.round:
         s.send(m.sender, HeartbeatResponse(s.me, s.term, m.round, s.stall_ticks))
 
@@ -129,10 +129,9 @@ def _drop_known(s: State, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 def on_install_snapshot(s: State, m: InstallSnapshot) -> None:
     """Ask for a snapshot to be installed if it holds something that we do not know committed.
 
-    A snapshot of an earlier term is as good: what it holds was committed.
+    A snapshot of an earlier term is as good: what it holds was committed. It took long to
+    come, so it says nothing about who leads now.
     """
-    if m.term == s.term:
-        _follow(s, m.sender)
     wanted = m.meta.id
     assert m.meta.configuration_id.index > 0, "a snapshot names the entry of its configuration"
     if s.installing is not None:
@@ -140,6 +139,8 @@ def on_install_snapshot(s: State, m: InstallSnapshot) -> None:
     if s.log.has(wanted):
         s.commit_to(wanted.index)
     if wanted.index > s.log.commit:
+        if s.role in {Role.PRE_CANDIDATE, Role.CANDIDATE}:
+            s.become_follower(s.term, NOBODY)
         s.installing = s.install_snapshot = m.meta
     elif s.leader != NOBODY:
         s.send_synced(s.leader, AppendResponse(s.me, s.term, s.log.commit))
