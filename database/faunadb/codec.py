@@ -134,12 +134,16 @@ class RaiseCeiling(msgspec.Struct, frozen=True, tag=2, array_like=True):
 
 
 class RemoveVersions(msgspec.Struct, frozen=True, tag=3, array_like=True):
-    """History before `horizon_us` within [start, end) of the keys goes, at most `keys_max`."""
+    """History before `horizon_us` within [start, end) goes; looks at `keys_max` keys at most.
+
+    `everything`: what is in force at the horizon goes too, because its collection is dropped.
+    """
 
     start: bytes
     end: bytes
     horizon_us: int
     keys_max: int
+    everything: bool = False
 
 
 class HashPoint(msgspec.Struct, frozen=True, tag=4, array_like=True):

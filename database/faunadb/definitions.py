@@ -92,6 +92,7 @@ class CollectionDefinition(msgspec.Struct, frozen=True):
     checks: tuple[CheckDefinition, ...] = ()
     history_days: int | None = 0  # None keeps for ever
     ttl_days: int | None = None
+    history_floor_us: int = 0  # versions before it are gone, however many days are kept
 
     def index(self, name: str) -> IndexDefinition | None:
         """Return the index that users call `name`, `None` when there is none."""

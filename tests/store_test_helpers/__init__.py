@@ -1,0 +1,14 @@
+"""What the tests of the store stand on: a map in memory, and a small world around it."""
+
+from store_test_helpers.memory import Crash, MemoryKeyValue
+from store_test_helpers.world import LEADER_TERM, LogEntry, World, collection, no_computed_fields
+
+__all__ = [
+    "LEADER_TERM",
+    "Crash",
+    "LogEntry",
+    "MemoryKeyValue",
+    "World",
+    "collection",
+    "no_computed_fields",
+]
