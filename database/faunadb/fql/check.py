@@ -6,8 +6,8 @@ it the program runs and fails with `unbound_variable` if it ever gets there (FQL
 
 `free_variables` answers what a closure needs: the names that its surroundings must bind.
 
-Trap: a `let` is in scope behind its statement, and, for a lambda, in its own value too:
-`let f = (n) => f(n - 1)` may call itself.
+Trap: a `let` is in scope only behind its statement, so `let f = (n) => f(n - 1)` does not call
+itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,9 +55,8 @@ def _statements(block: Block, bound: Scope) -> Iterator[tuple[Node, Scope]]:
         if not isinstance(statement, Let):
             yield statement, bound
             continue
-        after = bound | {statement.name}
-        yield statement.value, after if isinstance(statement.value, Lambda) else bound
-        bound = after
+        yield statement.value, bound
+        bound |= {statement.name}
 
 
 def children(node: Node) -> Iterator[Node]:

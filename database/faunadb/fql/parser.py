@@ -177,6 +177,8 @@ class Parser(MatchParser):
         if kinds[self.at] in _NEVER_FIRST:
             self.refuse(f"Unexpected end of {what}. Expected statement or expression", self.here())
         while (kind := kinds[self.at]) != close:
+            if kind == "end":
+                self.fail(f"`{close}`")
             statements.append(self._let() if kind == "let" else self.expression())
             separated = self.at in self.newlines
             while kinds[self.at] == ";":

@@ -33,7 +33,7 @@ from faunadb.fql.syntax import (
 
 
 class _Parameters:
-    """What only an arrow may follow: `(a: A, ...rest: B)`."""
+    """What only an arrow may follow: `(a: A, rest: ...B)`."""
 
     __slots__ = ("named", "span", "variadic")
 

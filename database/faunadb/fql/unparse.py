@@ -133,11 +133,11 @@ def _if(node: If) -> _Parts:
     return ["if (", node.condition, ") ", node.then, *otherwise]
 
 
-def _lambda(node: Lambda | TypeFunction) -> _Parts:
+def _lambda(node: Lambda) -> _Parts:
     parameters = _joined(node.parameters)
     if node.variadic:
         parameters += [", ..." if parameters else "...", node.variadic]
-    return ["(", *parameters, ") => ", node.body if isinstance(node, Lambda) else node.result]
+    return ["(", *parameters, ") => ", node.body]
 
 
 def _field(node: Field) -> _Parts:
@@ -176,6 +176,15 @@ def _type_object(node: TypeObject) -> _Parts:
 
 def _type_parameter(node: TypeParameter) -> _Parts:
     return [f"{node.name}: " if node.name else "", node.type]
+
+
+def _type_function(node: TypeFunction) -> _Parts:
+    """The dots stand before the type, not before its name: `(a: A, b: ...B) => C`."""
+    parameters = _joined(node.parameters)
+    if node.variadic:
+        name = f"{node.variadic.name}: " if node.variadic.name else ""
+        parameters += [", " if parameters else "", f"{name}...", node.variadic.type]
+    return ["(", *parameters, ") => ", node.result]
 
 
 def _nested_type(node: Type, loose: tuple[type, ...]) -> _Parts:
@@ -229,7 +238,7 @@ _WRITERS: dict[type, Callable[..., _Parts]] = {
     TypeObject: _type_object,
     TypeTuple: lambda node: ["[", *_joined(node.elements), "]"],
     TypeParameter: _type_parameter,
-    TypeFunction: _lambda,
+    TypeFunction: _type_function,
     TypeUnion: _type_members,
     TypeIntersection: _type_members,
     TypeNullable: _type_nullable,
