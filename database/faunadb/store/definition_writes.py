@@ -25,7 +25,7 @@ from faunadb.definitions import (
 from faunadb.errors import QueryError
 from faunadb.store import keys, mvcc
 from faunadb.store.buffer import Buffer
-from faunadb.store.horizon import floor_of
+from faunadb.store.horizon import INTERNAL, floor_of
 from faunadb.store.indexes import Compute, Entry, Site, entries_of
 from faunadb.store.schema import (
     BACKING,
@@ -38,7 +38,6 @@ from faunadb.store.schema import (
 from faunadb.values import Fields
 
 BUILT_AT_ONCE_MAX = 128
-INTERNAL = 0  # a collection that no schema names: what the store remembers for itself
 _DATABASES = 0  # its document with the highest number of a database; in the root only
 
 
@@ -50,7 +49,7 @@ def mark_schema(buffer: Buffer) -> None:
 
 def prepared_collection(buffer: Buffer, compute: Compute, doc_id: int, data: Fields) -> Fields:
     """Return a collection's fields with those of the store; builds small new indexes."""
-    before = _stored(buffer, doc_id)
+    before = stored_collection(buffer, doc_id)
     old = {bytes(item["shape"]): item for item in _backing(before)}
     few = _count(buffer, doc_id) <= BUILT_AT_ONCE_MAX
     kept: dict[bytes, dict[str, Any]] = {}
@@ -65,6 +64,8 @@ def prepared_collection(buffer: Buffer, compute: Compute, doc_id: int, data: Fie
         new.add(number)
         status = IndexStatus.COMPLETE if few else IndexStatus.BUILDING
         kept[shape.key] = new_backing(shape, number, status)
+        if not few:
+            remember_place(buffer, number, 0)
     prepared: Fields = {**data, BACKING: list(kept.values())}
     floor = _new_floor(doc_id, before, prepared, buffer.ts)
     if floor:
@@ -123,7 +124,18 @@ def build_entries(
 ) -> None:
     """Write the entries of one document that the index has not got yet."""
     entries = entries_of(Site(buffer.scope, coll, compute, buffer.ts), index, document)
-    buffer.write([(place, entry) for place, entry in entries.items() if place not in buffer.own])
+    missing = []
+    for place, entry in entries.items():
+        present = buffer.current(place)
+        if present is None or present.raw != entry.raw:
+            missing.append((place, entry))
+    buffer.write(missing)
+
+
+def remember_place(buffer: Buffer, index: int, doc_id: int) -> None:
+    """Note with which document the next step of an index's build begins."""
+    raw = mvcc.encode_version({"place": doc_id}, None)
+    buffer.write([(keys.document_prefix(buffer.scope, INTERNAL, index), Entry(raw, None))])
 
 
 def _build(buffer: Buffer, compute: Compute, coll: CollectionDefinition, new: set[int]) -> None:
@@ -137,7 +149,8 @@ def _build(buffer: Buffer, compute: Compute, coll: CollectionDefinition, new: se
             build_entries(buffer, compute, coll, index, document)
 
 
-def _stored(buffer: Buffer, doc_id: int) -> Fields:
+def stored_collection(buffer: Buffer, doc_id: int) -> Fields:
+    """Return a collection's fields, the store's own included; {} when there is none."""
     prefix = keys.document_prefix(buffer.scope, SystemCollection.COLLECTION, doc_id)
     found = buffer.visible(prefix)
     return {} if found is None else mvcc.fields_of(found.raw, found.ts)

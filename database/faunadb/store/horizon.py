@@ -8,11 +8,16 @@ kept for ever; keys, tokens and credentials have no days.
 
 from faunadb.definitions import CollectionDefinition, SystemCollection
 from faunadb.errors import QueryError
-from faunadb.values import Time
 
 HISTORY_MIN_US = 15 * 60 * 1_000_000
 DAY_US = 86_400 * 1_000_000
-_NO_DAYS = (SystemCollection.KEY, SystemCollection.TOKEN, SystemCollection.CREDENTIAL)
+INTERNAL = 0  # a collection that no schema names: what the store remembers for itself
+_NO_DAYS = (
+    INTERNAL,
+    SystemCollection.KEY,
+    SystemCollection.TOKEN,
+    SystemCollection.CREDENTIAL,
+)
 
 
 def floor_of(coll: CollectionDefinition, ts: int) -> int:
@@ -37,6 +42,5 @@ def check_readable(at: int, horizon: int) -> None:
     if at < horizon:
         raise QueryError(
             "invalid_request",
-            f"Requested timestamp {Time.from_micros(at).nanos // 1000} less than minimum allowed "
-            f"timestamp {horizon}.",
+            f"Requested timestamp {at} less than minimum allowed timestamp {horizon}.",
         )

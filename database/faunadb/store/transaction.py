@@ -24,6 +24,7 @@ from faunadb.definitions import (
 )
 from faunadb.errors import QueryError
 from faunadb.store import keys, mvcc
+from faunadb.store.backfill import fill_next
 from faunadb.store.buffer import Buffer
 from faunadb.store.constraints import check_unique
 from faunadb.store.definition_writes import (
@@ -253,6 +254,10 @@ class QueryView:
         self._replace(touched, prefix, None if gone else Entry(raw or mvcc.DELETED, None), {})
         self._schema_changed |= bumps_schema(coll)
 
+    def fill_index(self) -> bool:
+        """Do one step of building an index; return whether one is building (leader only)."""
+        return fill_next(self._buffer, self._schema, self._compute)
+
     # ------------------------------------------------------------ the end
 
     def reads(self) -> ReadSet:
@@ -276,7 +281,7 @@ class QueryView:
             self._buffer.reads(),
             tuple([(place, entry.raw) for place, entry in own.items() if not entry.late]),
             tuple([(entry.late, entry.raw) for entry in own.values() if entry.late]),
-            self._schema_changed,
+            keys.schema_prefix(self._schema.scope) in own,
             self._buffer.valid_before,
         )
 
