@@ -1,0 +1,132 @@
+"""What does the person want? The spec of a FaunaCluster, with every default filled in.
+
+The defaults stand here and in `crds/faunaclusters.yaml`; a test holds the two together.
+Trap: a field is added here only together with the code that honours it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Image(msgspec.Struct, frozen=True, rename="camel"):
+    """Which image the members run; `digest` wins over `tag`."""
+
+    repository: str = "faunadb"
+    tag: str = "latest"
+    digest: str = ""
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """Return what a container's `image` holds."""
+        suffix = f"@{self.digest}" if self.digest else f":{self.tag}"
+        return self.repository + suffix
+
+
+class Storage(msgspec.Struct, frozen=True, rename="camel"):
+    """The volume of each member. There is no ephemeral mode."""
+
+    size: str
+    storage_class_name: str | None = None  # None is the cluster's default class
+
+
+class Resources(msgspec.Struct, frozen=True, rename="camel"):
+    """Requests and limits of a member, as Kubernetes writes them."""
+
+    requests: dict[str, str | int] = msgspec.field(
+        default_factory=lambda: {"cpu": "500m", "memory": "1Gi"}
+    )
+    limits: dict[str, str | int] = msgspec.field(default_factory=lambda: {"memory": "1Gi"})
+
+
+class Scheduling(msgspec.Struct, frozen=True, rename="camel"):
+    """Where members may run."""
+
+    node_anti_affinity: str = "Required"  # | Preferred: two members on one node die together
+    zone_spread: str = "Preferred"  # | Required | None
+    zone_key: str = "topology.kubernetes.io/zone"
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class_name: str = ""
+
+
+class SecretKey(msgspec.Struct, frozen=True, rename="camel"):
+    """A key in a Secret; an empty `name` means the Secret that the operator makes."""
+
+    name: str = ""
+    key: str = "secret"
+
+
+class Auth(msgspec.Struct, frozen=True, rename="camel"):
+    """The secret with which the first client gets in."""
+
+    root_secret: SecretKey = SecretKey()
+
+
+class SelfHealing(msgspec.Struct, frozen=True, rename="camel"):
+    """What the operator may do about a lost volume without asking."""
+
+    enabled: bool = True
+    max_replacements_per_hour: int = 2
+
+
+class Spec(msgspec.Struct, frozen=True, rename="camel"):
+    """The whole spec; unknown fields are ignored, the API server has pruned them."""
+
+    storage: Storage
+    replicas: int = 3
+    image: Image = Image()
+    resources: Resources = Resources()
+    scheduling: Scheduling = Scheduling()
+    auth: Auth = Auth()
+    self_healing: SelfHealing = SelfHealing()
+    paused: bool = False
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """One FaunaCluster as its owner wrote it."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    spec: Spec
+    deleting: bool = False
+
+    @classmethod
+    def of(cls, resource: Mapping[str, Any]) -> "Desired":
+        """Read a FaunaCluster. Raises `msgspec.ValidationError` for a spec that no CRD let in."""
+        metadata = resource["metadata"]
+        return cls(
+            name=metadata["name"],
+            namespace=metadata["namespace"],
+            uid=metadata["uid"],
+            generation=int(metadata.get("generation", 1)),
+            spec=msgspec.convert(resource.get("spec", {}), Spec, strict=True),
+            deleting="deletionTimestamp" in metadata,
+        )
+
+    def member(self, serial: int) -> str:
+        """Return a member's name, which is also its pod's."""
+        return f"{self.name}-{serial}"
+
+    def claim(self, serial: int) -> str:
+        """Return the name of a member's volume claim."""
+        return f"data-{self.name}-{serial}"
+
+    def host(self, serial: int) -> str:
+        """Return the DNS name by which the Raft configuration knows a member."""
+        return f"{self.member(serial)}.{self.name}-members.{self.namespace}.svc"
+
+    @property
+    def root_secret(self) -> str:
+        """Return the name of the Secret with the root secret."""
+        return self.spec.auth.root_secret.name or f"{self.name}-root"
+
+
+def quorum(voters: int) -> int:
+    """Return how many of `voters` are a majority."""
+    return voters // 2 + 1

@@ -1,0 +1,290 @@
+"""What is there? One look at Kubernetes and one question to every member, all in parallel.
+
+Trap: nothing here decides. What could not be read is left out or raises; it is never replaced
+by a guess or by what was seen before.
+"""
+
+import asyncio
+import secrets
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from fauna_operator import pki
+from fauna_operator.database import Address, Members
+from fauna_operator.errors import OperatorError, Refused
+from fauna_operator.kube import Kubernetes, Object
+from fauna_operator.model import (
+    Answer,
+    Certificate,
+    Claim,
+    Desired,
+    Latch,
+    Lists,
+    Node,
+    Observed,
+    Pod,
+)
+from fauna_operator.render import latch_of, names
+
+
+class Memory:
+    """How long has something lasted, on the monotonic clock of this process? Starts empty."""
+
+    def __init__(self) -> None:
+        self._heard: dict[int, float] = {}
+        self._match: dict[int, tuple[int, float]] = {}
+        self._led: float | None = None
+
+    def update(self, observed: Observed, now_s: float) -> Observed:
+        """Return `observed` with durations filled in."""
+        for serial in observed.answers:
+            self._heard[serial] = now_s
+        for serial in observed.silences:
+            self._heard.setdefault(serial, now_s)
+        leader, configuration = observed.leader, observed.configuration
+        if leader is not None and configuration is not None:
+            self._led = now_s
+            matches = {member.id: member.match for member in leader.members or ()}
+            learners = {peer.id: matches.get(peer.id, 0) for peer in configuration.learners}
+            self._match = {
+                serial: (match, self._since(serial, match, now_s))
+                for serial, match in learners.items()
+            }
+        return msgspec.structs.replace(
+            observed,
+            silent_s={serial: now_s - self._heard[serial] for serial in observed.silences},
+            idle_s={serial: now_s - since for serial, (_, since) in self._match.items()},
+            leader_silent_s=None if self._led is None else now_s - self._led,
+        )
+
+    def _since(self, serial: int, match: int, now_s: float) -> float:
+        before, since = self._match.get(serial, (-1, now_s))
+        return since if before == match else now_s
+
+
+async def observe(
+    kube: Kubernetes, members: Members, resource: Object, desired: Desired, *, now: float
+) -> Observed:
+    """Look at everything that belongs to one cluster. Raises `OperatorError` when it cannot."""
+    lists, authority, stored = await _lists(kube, desired)
+    status = resource.get("status") or {}
+    if authority is not None and (latch := _any_latch(status, stored, lists)) is not None:
+        members.trust(authority, latch.cluster_id, now)
+    answers, silences = await _ask(members, desired, lists)
+    mine = stored is not None and _annotation(stored, names.CLUSTER_UID) == desired.uid
+    text = (stored or {}).get("data", {}).get("latch", "")
+    last = _latch(text)
+    return Observed(
+        resource_version=resource["metadata"]["resourceVersion"],
+        lists=lists,
+        status=status,
+        status_latch=_status_latch(status),
+        map_latch=last if mine else None,
+        map_serial=last.next_member_serial if last else 1,
+        map_version=stored["metadata"]["resourceVersion"] if stored else "",
+        answers=answers,
+        silences=silences,
+        fresh_id=secrets.token_hex(16),
+    )
+
+
+async def _lists(
+    kube: Kubernetes, desired: Desired
+) -> tuple[Lists, pki.KeyPair | None, Object | None]:
+    """Read all objects of the cluster; also return its CA and the ConfigMap of its identity."""
+    space, mine = desired.namespace, f"{names.CLUSTER}={desired.name}"
+    kinds = ("Pod", "PersistentVolumeClaim", "Service", "PodDisruptionBudget", "Secret")
+    async with asyncio.TaskGroup() as group:
+        found = {kind: group.create_task(kube.find(kind, space, mine)) for kind in kinds}
+        stored = group.create_task(kube.get("ConfigMap", space, f"{desired.name}-identity"))
+        root = group.create_task(kube.get("Secret", space, desired.root_secret))
+        nodes = group.create_task(_nodes(kube))
+    kept = {secret["metadata"]["name"]: _data(secret) for secret in found["Secret"].result()}
+    authority = _key_pair(kept.get(f"{desired.name}-ca"))
+    root_data = _data(root.result() or {})
+    objects = {
+        f"{kind}/{item['metadata']['name']}": {**item, "kind": kind}
+        for kind in ("Service", "PodDisruptionBudget")
+        for item in found[kind].result()
+    }
+    lists = Lists(
+        pods=tuple(pod for item in found["Pod"].result() if (pod := _pod(item))),
+        claims=tuple(
+            claim for item in found["PersistentVolumeClaim"].result() if (claim := _claim(item))
+        ),
+        objects=objects,
+        certificates=_certificates(desired, kept),
+        authority=pki.fingerprint(authority.certificate) if authority else None,
+        root_secret=desired.spec.auth.root_secret.key in root_data,
+        nodes=nodes.result(),
+    )
+    return lists, authority, stored.result()
+
+
+async def _nodes(kube: Kubernetes) -> tuple[Node, ...] | None:
+    """Return the nodes, or None where a namespaced install may not list them."""
+    try:
+        items = await kube.find("Node", "")
+    except Refused:
+        return None
+    return tuple(Node(item["metadata"]["name"], _is_ready(item)) for item in items)
+
+
+async def _ask(
+    members: Members, desired: Desired, lists: Lists
+) -> tuple[dict[int, Answer], dict[int, str]]:
+    """Ask every pod that has an address; say of the others why they were not asked."""
+    answers: dict[int, Answer] = {}
+    silences: dict[int, str] = {}
+
+    async def ask(pod: Pod) -> None:
+        if not pod.ip or pod.phase not in ("Running", "Pending"):
+            silences[pod.serial] = pod.unschedulable or pod.waiting or f"its pod is {pod.phase}"
+            return
+        try:
+            address = Address(pod.serial, pod.ip, desired.host(pod.serial))
+            answers[pod.serial] = await members.ask(address)
+        except OperatorError as error:
+            silences[pod.serial] = str(error)
+
+    async with asyncio.TaskGroup() as group:
+        for pod in lists.pods:
+            group.create_task(ask(pod))
+    return dict(sorted(answers.items())), dict(sorted(silences.items()))
+
+
+def _pod(item: Object) -> Pod | None:
+    serial = _serial(item)
+    if serial is None:
+        return None
+    metadata, status = item["metadata"], item.get("status", {})
+    containers = status.get("containerStatuses") or [{}]
+    state, last = containers[0].get("state", {}), containers[0].get("lastState", {})
+    ended = state.get("terminated") or last.get("terminated") or {}
+    reason, detail = _termination(ended.get("message", ""))
+    scheduled = _condition(status, "PodScheduled")
+    owners = metadata.get("ownerReferences") or ()
+    return Pod(
+        serial=serial,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        phase=status.get("phase", "Pending"),
+        ready=_is_ready(item),
+        deleting="deletionTimestamp" in metadata,
+        ip=status.get("podIP", ""),
+        node=item.get("spec", {}).get("nodeName", ""),
+        role=metadata.get("labels", {}).get(names.ROLE, ""),
+        template_hash=_annotation(item, names.TEMPLATE_HASH),
+        unschedulable=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
+        restarts=containers[0].get("restartCount", 0),
+        waiting=state.get("waiting", {}).get("reason", ""),
+        exit_code=ended.get("exitCode"),
+        exit_reason=reason,
+        exit_detail=detail,
+    )
+
+
+def _claim(item: Object) -> Claim | None:
+    serial = _serial(item)
+    if serial is None:
+        return None
+    metadata = item["metadata"]
+    return Claim(
+        serial=serial,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        cluster_uid=_annotation(item, names.CLUSTER_UID),
+        latch=_latch(_annotation(item, names.LATCH)),
+        phase=item.get("status", {}).get("phase", "Pending"),
+        deleting="deletionTimestamp" in metadata,
+        nonce=_annotation(item, names.NONCE),
+        replaces=int(_annotation(item, names.REPLACES) or 0),
+        created=_epoch(metadata.get("creationTimestamp", "")),
+        quarantined=metadata.get("labels", {}).get(names.QUARANTINED) == "true",
+        delete_after=float(_annotation(item, names.DELETE_AFTER) or 0.0),
+    )
+
+
+def _certificates(
+    desired: Desired, kept: Mapping[str, Mapping[str, bytes]]
+) -> dict[int, Certificate]:
+    """Read the members' leaves; one that cannot be read counts as missing."""
+    found, prefix = {}, f"{desired.name}-member-tls-"
+    for name, data in kept.items():
+        serial = name.removeprefix(prefix)
+        if name.startswith(prefix) and serial.isdecimal():
+            try:
+                found[int(serial)] = pki.inspect(data["tls.crt"], data["ca.crt"])
+            except (KeyError, ValueError):
+                continue
+    return found
+
+
+def _any_latch(status: Object, stored: Object | None, lists: Lists) -> Latch | None:
+    """Return any latch, for the cluster id in our own leaf; members check it anyway."""
+    found = [_status_latch(status), _latch((stored or {}).get("data", {}).get("latch", ""))]
+    found += [claim.latch for claim in lists.claims]
+    return next((latch for latch in found if latch is not None), None)
+
+
+def _status_latch(status: Object) -> Latch | None:
+    try:
+        return msgspec.convert(status, Latch)
+    except msgspec.ValidationError:
+        return None
+
+
+def _latch(text: str) -> Latch | None:
+    try:
+        return latch_of(text) if text else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _termination(message: str) -> tuple[str, str]:
+    """Read the one line of JSON that a member leaves when it stops for good."""
+    line = message.strip().rpartition("\n")[2]
+    try:
+        found = msgspec.json.decode(line, type=dict[str, Any]) if line else {}
+    except msgspec.DecodeError:
+        return "", line[:200]
+    return str(found.get("reason", "")), str(found.get("detail", ""))
+
+
+def _key_pair(data: Mapping[str, bytes] | None) -> pki.KeyPair | None:
+    if not data or "tls.crt" not in data or "tls.key" not in data:
+        return None
+    return pki.KeyPair(data["tls.crt"], data["tls.key"])
+
+
+def _data(secret: Object) -> dict[str, bytes]:
+    return {key: b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+
+def _serial(item: Object) -> int | None:
+    text = item["metadata"].get("labels", {}).get(names.SERIAL, "")
+    return int(text) if text.isdecimal() else None
+
+
+def _annotation(item: Object, key: str) -> str:
+    return str(item["metadata"].get("annotations", {}).get(key, ""))
+
+
+def _condition(status: Object, kind: str) -> Object:
+    conditions = status.get("conditions") or ()
+    return next((entry for entry in conditions if entry.get("type") == kind), {})
+
+
+def _is_ready(item: Object) -> bool:
+    return _condition(item.get("status", {}), "Ready").get("status") == "True"
+
+
+def _epoch(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp() if text else 0.0

@@ -1,0 +1,324 @@
+"""What do people and machines need to know? Status and conditions, from the members' own word.
+
+Pure: the same facts give the same status, so that it is written only when it changed. Figures
+that move all the time (lag, applied index) are metrics and stay out.
+Trap: a pod that is Ready proves nothing about a majority; only the leader's confirmed
+configuration does.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from fauna_operator.model import Blocked, Desired, Latch, Observed, Plan
+from fauna_operator.model.desired import quorum
+from fauna_operator.render import template_hash
+from fauna_operator.render.names import CLUSTER, COMPONENT
+
+Status = dict[str, Any]
+Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
+
+CONTACT_MS_MAX = 2_000
+QUIET_S_MAX = 15.0  # an election is shorter; a longer silence is an outage
+PROGRESS = {
+    "Bootstrapping": "Bootstrapping",
+    "CatchingUp": "Scaling",
+    "ChangePending": "Scaling",
+    "RolloutWaits": "Updating",
+    "RemoveBlocked": "Stalled",
+    "ReplaceBlocked": "Stalled",
+    "Unschedulable": "Unschedulable",
+    "ReconcileFailed": "Stalled",
+}
+WORK = {
+    "replace_lost": "Replacing",
+    "reach_replicas": "Scaling",
+    "finish_learner": "Scaling",
+    "roll_out": "Updating",
+}
+
+
+def status(
+    desired: Desired,
+    observed: Observed,
+    decided: Plan,
+    *,
+    now: float,
+    trouble: Blocked | None = None,
+) -> Status:
+    """Return the whole status; `trouble` is what went wrong when the last plan was carried out."""
+    blocked = (*decided.blocked, *((trouble,) if trouble else ()))
+    available = _available(desired, observed)
+    progressing = _progressing(decided, blocked, observed)
+    degraded = _degraded(desired, observed, blocked)
+    verdicts = {
+        "Available": available,
+        "Ready": _ready(desired, observed, decided, blocked, available),
+        "Progressing": progressing,
+        "Degraded": degraded,
+        "QuorumAtRisk": _at_risk(observed),
+        "TLSReady": _tls(observed, blocked),
+        "Paused": (_truth(desired.spec.paused), "Asked" if desired.spec.paused else "NotAsked", ""),
+    }
+    return {
+        **_latch(observed.status_latch),
+        "observedGeneration": desired.generation,
+        "phase": _phase(desired, available, progressing, degraded),
+        "selector": f"{CLUSTER}={desired.name},{COMPONENT}=member",
+        **_counts(desired, observed),
+        "members": _members(desired, observed),
+        "quarantinedVolumes": _quarantined(observed),
+        "conditions": _conditions(verdicts, observed.status.get("conditions", ()), desired, now),
+    }
+
+
+def _latch(latch: Latch | None) -> Status:
+    """Keep what status itself holds; it changes only by `WriteLatch`."""
+    if latch is None:
+        return {}
+    return {
+        "clusterID": latch.cluster_id,
+        "incarnation": latch.incarnation,
+        "seed": latch.seed,
+        "nextMemberSerial": latch.next_member_serial,
+        "bootstrapped": latch.bootstrapped,
+    }
+
+
+def _counts(desired: Desired, observed: Observed) -> Status:
+    """Count pods, and members of the configuration; without a leader the last known stay."""
+    pods, leader, known = observed.lists.pods, observed.leader, observed.configuration
+    wanted = template_hash(desired)
+    found: Status = {
+        "replicas": len(pods),
+        "readyReplicas": sum(pod.ready for pod in pods),
+        "updatedReplicas": sum(pod.template_hash == wanted for pod in pods),
+    }
+    if known is None or leader is None:
+        kept = ("voters", "learners", "term", "configuration")
+        found |= {key: observed.status[key] for key in kept if key in observed.status}
+        return {**found, "healthyVoters": 0, "leader": ""}
+    return {
+        **found,
+        "voters": len(known.voters),
+        "healthyVoters": sum(_healthy(observed, peer.id) for peer in known.voters),
+        "learners": len(known.learners),
+        "leader": desired.member(leader.member_id),
+        "term": leader.term,
+        "configuration": {
+            "incarnation": known.id.incarnation,
+            "term": known.id.term,
+            "index": known.id.index,
+        },
+    }
+
+
+def _members(desired: Desired, observed: Observed) -> list[Status]:
+    known = observed.configuration
+    voters = {peer.id for peer in known.voters} if known else set()
+    learners = {peer.id for peer in known.learners} if known else set()
+    serials = {pod.serial for pod in observed.lists.pods} | voters | learners
+    found = []
+    for serial in sorted(serials):
+        pod, answer = observed.pod(serial), observed.answers.get(serial)
+        role = "Voter" if serial in voters else "Learner" if serial in learners else "Unknown"
+        if answer is not None and answer.role == "leader" and answer is observed.leader:
+            role = "Leader"
+        found.append(
+            {
+                "name": desired.member(serial),
+                "memberID": str(serial),
+                "claimName": desired.claim(serial),
+                "node": pod.node if pod else "",
+                "role": role,
+                "state": _state(observed, serial),
+                "ready": bool(pod and pod.ready),
+                "version": answer.version if answer else "",
+            }
+        )
+    return found
+
+
+def _state(observed: Observed, serial: int) -> str:
+    pod, answer = observed.pod(serial), observed.answers.get(serial)
+    if pod is None:
+        return "NoPod"
+    if answer is not None:
+        return {"waiting": "Waiting", "member": "Member", "removed": "Removed"}.get(
+            answer.state, answer.state
+        )
+    if pod.exit_code == 78:
+        return "Quarantined"
+    if pod.unschedulable:
+        return "Unschedulable"
+    return "Starting" if pod.phase == "Pending" else "Silent"
+
+
+def _quarantined(observed: Observed) -> list[Status]:
+    return [
+        {"name": claim.name, "deleteAfter": _iso(claim.delete_after)}
+        for claim in sorted(observed.lists.claims, key=lambda claim: claim.serial)
+        if claim.quarantined
+    ]
+
+
+def _healthy(observed: Observed, serial: int) -> bool:
+    if observed.leader is not None and observed.leader.member_id == serial:
+        return True
+    progress = observed.progress(serial)
+    contact = progress.last_contact_ms if progress is not None else None
+    return contact is not None and contact <= CONTACT_MS_MAX
+
+
+def _available(desired: Desired, observed: Observed) -> Verdict:
+    """A leader whose read round a majority confirmed, in a cluster that is open to clients."""
+    leader, known, latch = observed.leader, observed.configuration, observed.status_latch
+    if leader is not None and known is not None:
+        if not leader.open:
+            return "False", "Bootstrapping", f"{len(known.voters)} of {desired.spec.replicas} vote"
+        down = [p.id for p in known.voters if not _healthy(observed, p.id)]
+        if down:
+            return "True", "QuorumDegraded", f"the leader does not hear members {down}"
+        return "True", "QuorumHealthy", f"all {len(known.voters)} voters hear their leader"
+    if latch is None or not latch.bootstrapped:
+        return "False", "Bootstrapping", "the cluster is not formed yet"
+    return _leaderless(desired, observed)
+
+
+def _leaderless(desired: Desired, observed: Observed) -> Verdict:
+    """Without a confirmed leader: an election for some seconds, then an outage with its cause."""
+    before = _previous(observed, "Available")
+    if before and observed.leader_silent_s is not None and observed.leader_silent_s < QUIET_S_MAX:
+        return before
+    members = sum(answer.state == "member" for answer in observed.answers.values())
+    if not observed.answers:
+        return "False", "Unreachable", "no member answers the operator"
+    voters = int(observed.status.get("voters", desired.spec.replicas))
+    if members < quorum(voters):
+        return "False", "QuorumLost", f"{members} of {voters} voters answer; {quorum(voters)} must"
+    return "False", "NoLeader", "members answer, but none of them can reach a majority"
+
+
+def _ready(
+    desired: Desired,
+    observed: Observed,
+    decided: Plan,
+    blocked: Iterable[Blocked],
+    available: Verdict,
+) -> Verdict:
+    for hindrance in blocked:
+        return "False", hindrance.reason, hindrance.message
+    if available[0] != "True":
+        return "False", available[1], available[2]
+    if decided.actions:
+        return "False", "Working", str(decided)
+    unready = [pod.name for pod in observed.lists.pods if not pod.ready or pod.deleting]
+    if unready or len(observed.lists.pods) < desired.spec.replicas:
+        return "False", "MembersNotReady", f"{', '.join(unready) or 'a pod is missing'}"
+    return "True", "AllMembersReady", ""
+
+
+def _progressing(decided: Plan, blocked: Iterable[Blocked], observed: Observed) -> Verdict:
+    for hindrance in blocked:
+        if hindrance.reason in PROGRESS:
+            reason = PROGRESS[hindrance.reason]
+            moving = reason not in ("Stalled", "Unschedulable")
+            return _truth(moving), reason, hindrance.message
+    lost = [pod for pod in observed.lists.pods if pod.unschedulable]
+    if lost:
+        nodes = observed.lists.nodes
+        among = f" ({len(nodes)} nodes)" if nodes is not None else ""
+        return "False", "Unschedulable", f"{lost[0].name}{among}: {lost[0].unschedulable}"
+    if decided.actions:
+        reason = WORK.get(decided.rule, "Reconciling")
+        return "True", reason, "; ".join(str(action) for action in decided.actions)
+    return "False", "Idle", ""
+
+
+def _degraded(desired: Desired, observed: Observed, blocked: Iterable[Blocked]) -> Verdict:
+    for hindrance in blocked:
+        if hindrance.reason in ("ReplaceBlocked", "VolumeLost", "AuthorityLost"):
+            return "True", hindrance.reason, hindrance.message
+    known = observed.configuration
+    if known is None:
+        formed = observed.status_latch is not None and observed.status_latch.bootstrapped
+        return ("Unknown" if formed else "False"), "NoLeader", "the configuration is not known"
+    down = [peer.id for peer in known.voters if not _healthy(observed, peer.id)]
+    if down:
+        return "True", "MemberDown", f"the leader does not hear members {down}"
+    if len(known.voters) < desired.spec.replicas:
+        return "True", "VotersMissing", f"{len(known.voters)} of {desired.spec.replicas} vote"
+    return "False", "FullRedundancy", ""
+
+
+def _at_risk(observed: Observed) -> Verdict:
+    known = observed.configuration
+    if known is None:
+        return "Unknown", "NoLeader", "the configuration is not known"
+    voters = len(known.voters)
+    healthy = sum(_healthy(observed, peer.id) for peer in known.voters)
+    if healthy - 1 < quorum(voters):
+        return "True", "FaultToleranceZero", f"{healthy} of {voters} voters are healthy"
+    return "False", "SurvivesOneLoss", ""
+
+
+def _tls(observed: Observed, blocked: Iterable[Blocked]) -> Verdict:
+    for hindrance in blocked:
+        if hindrance.reason == "AuthorityLost":
+            return "False", hindrance.reason, hindrance.message
+    if observed.lists.authority is None:
+        return "False", "NoAuthority", "the CA is not made yet"
+    return "True", "Valid", ""
+
+
+def _phase(desired: Desired, available: Verdict, progressing: Verdict, degraded: Verdict) -> str:
+    """Return one word for people; machines read conditions."""
+    if desired.deleting:
+        return "Terminating"
+    if desired.spec.paused:
+        return "Paused"
+    if available[0] != "True":
+        return "QuorumLost" if available[1] in ("QuorumLost", "NoLeader") else available[1]
+    if progressing[0] == "True" and progressing[1] in ("Scaling", "Updating", "Replacing"):
+        return progressing[1]
+    return "Degraded" if degraded[0] == "True" else "Running"
+
+
+def _previous(observed: Observed, kind: str) -> Verdict | None:
+    for old in observed.status.get("conditions", ()):
+        if old.get("type") == kind:
+            return old.get("status", ""), old.get("reason", ""), old.get("message", "")
+    return None
+
+
+def _conditions(
+    verdicts: Mapping[str, Verdict],
+    before: Iterable[Mapping[str, Any]],
+    desired: Desired,
+    now: float,
+) -> list[Status]:
+    """Date a condition anew only when its truth changed."""
+    known = {old.get("type"): old for old in before}
+    found = []
+    for kind, (truth, reason, message) in verdicts.items():
+        old = known.get(kind, {})
+        since = old.get("lastTransitionTime") if old.get("status") == truth else None
+        found.append(
+            {
+                "type": kind,
+                "status": truth,
+                "reason": reason,
+                "message": message[:1000],
+                "observedGeneration": desired.generation,
+                "lastTransitionTime": since or _iso(now),
+            }
+        )
+    return found
+
+
+def _truth(value: bool) -> str:  # noqa: FBT001 it is what it turns into text
+    return "True" if value else "False"
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
