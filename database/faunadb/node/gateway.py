@@ -21,7 +21,6 @@ from faunadb.errors import (
     FaunaError,
     Malformed,
     OutcomeUnknown,
-    QueryError,
     TooManyPending,
 )
 from faunadb.node.faults import decode_fault
@@ -60,7 +59,7 @@ class Local(Protocol):
     def own_id(self) -> MemberId: ...
 
     def is_read_only(self, query: Query) -> bool:
-        """Return whether the program is proven to write nothing. Raises errors of the query."""
+        """Return whether the program is proven to write nothing. Raises `InvalidRequest`."""
         ...
 
     def write(self, query: Query, deadline_s: float, done: Done) -> None:
@@ -116,7 +115,7 @@ class Gateway:
             return
         try:
             read_only = self._local.is_read_only(query)
-        except (QueryError, FaunaError) as error:
+        except FaunaError as error:
             reply(error)
             return
         now = self._clock.monotonic_s()

@@ -20,7 +20,15 @@ from typing import Protocol
 
 import msgspec
 
-from faunadb.codec import Answer, LeaseWorker, Payload, RaiseCeiling, Transaction, encode_payload
+from faunadb.codec import (
+    Answer,
+    LeaseWorker,
+    Payload,
+    RaiseCeiling,
+    RequestId,
+    Transaction,
+    encode_payload,
+)
 from faunadb.errors import (
     Contended,
     DeadlineExceeded,
@@ -53,9 +61,8 @@ class Evaluated(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A request id that was seen before: at `index`, with the answer if it was kept."""
+    """A request id that was seen before, with the answer if it was kept."""
 
-    index: Index
     answer: Answer | None
 
 
@@ -84,8 +91,16 @@ class Tip(Protocol):
         """Fill the transaction time in and return the physical writes."""
         ...
 
+    def expired(self, evaluated: Evaluated, ts: int) -> bool:
+        """Return whether something that was seen has expired by `ts` (SAFETY 12)."""
+        ...
+
     def append(self, index: Index, payload: Payload) -> None:
         """Make an entry of this turn part of the tip."""
+        ...
+
+    def end_view(self) -> None:
+        """Something was applied, or the turn ends: the next view is a new one."""
         ...
 
     def find(self, query: Query) -> Known | None: ...
@@ -102,6 +117,7 @@ class Tip(Protocol):
 
 class _Proposal(msgspec.Struct):
     term: Term
+    request: RequestId | None
     answer: Answer
     waiting: list[Done]
     deadline_s: float
@@ -128,6 +144,7 @@ class Leader:
         self._log_last = log_last
         self._payloads: list[bytes] = []
         self._proposals: dict[Index, _Proposal] = {}
+        self._requests: dict[RequestId, Index] = {}  # of the proposals
         self._waiting_for_lease: list[Callable[[], None]] = []
         self._has_lease = False
         self._resigned = False
@@ -198,8 +215,14 @@ class Leader:
         proposal = self._proposals.pop(index, None)
         if proposal is None:
             return
+        if proposal.request is not None:
+            del self._requests[proposal.request]
         for done in proposal.waiting:
             done(proposal.answer if proposal.term == term else NotLeader())
+
+    def end_view(self) -> None:
+        """The next evaluation sees what was applied meanwhile."""
+        self._tip.end_view()
 
     def tick(self) -> None:
         """Say "unknown" to those whose deadline passed after their write was proposed."""
@@ -212,6 +235,7 @@ class Leader:
 
     def resign(self) -> None:
         """Leadership is lost: all that waits is told, and may be sent again under its id."""
+        self._tip.end_view()
         self.rounds.resign()
         proposals, self._proposals = self._proposals, {}
         for proposal in proposals.values():
@@ -243,7 +267,7 @@ class Leader:
         known = self._tip.find(query)
         if known is None:
             return False
-        proposal = self._proposals.get(known.index)
+        proposal = self._proposals.get(self._requests.get(query.request, Index(0)))
         if proposal is not None:
             proposal.waiting.append(done)
             proposal.deadline_s = max(proposal.deadline_s, deadline_s)
@@ -278,10 +302,14 @@ class Leader:
                 done(NotLeader())
             elif isinstance(outcome, FaunaError):
                 done(outcome)
-            elif self._tip.still_valid(outcome, self.term):
-                self._settle(query, outcome, self._issue_now(), deadline_s, done)
             else:
-                self._evaluate_slowly(query, deadline_s, done, attempts_left - 1)
+                now = self._counter.issue(self._now_us())
+                if self._tip.still_valid(outcome, self.term) and not self._tip.expired(
+                    outcome, now
+                ):
+                    self._settle(query, outcome, now, deadline_s, done)
+                else:
+                    self._evaluate_slowly(query, deadline_s, done, attempts_left - 1)
 
         self._tip.evaluate_in_worker(query, ts, deadline_s, came)
 
@@ -315,16 +343,15 @@ class Leader:
                 answer_digest=digest,
             )
         )
-        self._proposals[index] = _Proposal(self.term, answer, [done], deadline_s)
+        self._proposals[index] = _Proposal(self.term, query.request, answer, [done], deadline_s)
+        if query.request is not None:
+            self._requests[query.request] = index
 
     def _hold(self, answer: Answer, done: Done) -> None:
         """Release an answer without an entry of its own once its view is proven (SAFETY 4)."""
         self.rounds.join(lambda proven: done(answer if proven else NotLeader()))
 
     # -------------------------------------------------------------- time
-
-    def _issue_now(self) -> int:
-        return self._counter.issue(self._now_us())
 
     def _issue_read(self, count: int) -> int:
         first = self._counter.issue(self._now_us(), count)

@@ -37,7 +37,7 @@ from faunadb.node.wire import (
     encode_node_message,
 )
 from faunadb.raft.core import Core
-from faunadb.raft.entries import Configuration, Entry, Index, MemberId, SnapshotMeta
+from faunadb.raft.entries import Configuration, Entry, Index, MemberId, SnapshotMeta, Term
 from faunadb.raft.events import (
     ChangeAnswer,
     ChangeAsked,
@@ -89,7 +89,7 @@ class State(Protocol):
         """Apply committed entries in one transaction of the store."""
         ...
 
-    def tip(self, tail: tuple[Entry, ...]) -> Tip:
+    def tip(self, term: Term, tail: tuple[Entry, ...]) -> Tip:
         """Make the view of a new leader: the applied state and its inherited tail."""
         ...
 
@@ -102,7 +102,7 @@ class State(Protocol):
         ...
 
     def is_read_only(self, query: Query) -> bool:
-        """Return whether the program is proven to write nothing. Raises errors of the query."""
+        """Return whether the program is proven to write nothing. Raises `InvalidRequest`."""
         ...
 
     def read_at(
@@ -248,6 +248,8 @@ class Member:
             self._read_tokens += 1
             leadership.rounds.begin(self._read_tokens, leadership.last)
             self._perform.step(ReadAsked(self._read_tokens))
+        if leadership is not None:
+            leadership.end_view()
 
     # ------------------------------------------------------------ what the gateway asks
 
@@ -304,6 +306,7 @@ class Member:
         self.state.apply(entries)
         leadership = self.leadership
         if leadership is not None:
+            leadership.end_view()
             if not leadership.has_lease and self.state.has_lease(self._process):
                 leadership.lease_granted()
             for entry in entries:
@@ -364,7 +367,7 @@ class Member:
             log_last=lambda: self.core.last.index,
             counter=Counter(self.state.highest_us(tail)),
             ceiling_us=self.state.highest_us(tail),
-            tip=self.state.tip(tail),
+            tip=self.state.tip(self.core.term, tail),
             clock=self._clock,
             now_us=self._now_us,
         )
@@ -451,5 +454,4 @@ def _forwarded(call: int, outcome: Outcome | NotLeader) -> Forwarded:
         return Forwarded(call, not_leader=True)
     if isinstance(outcome, FaunaError):
         return Forwarded(call, error=encode_fault(outcome))
-    assert not isinstance(outcome, Exception), "errors of queries are answers by now"
     return Forwarded(call, answer=outcome)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from faunadb.codec import Answer, RequestId
-from faunadb.errors import FaunaError, QueryError
+from faunadb.errors import FaunaError
 
 ATTEMPTS_DEFAULT = 5
 HOLD_WITHOUT_LEADER_S = 5.0
@@ -37,5 +37,5 @@ class Query(msgspec.Struct, frozen=True, array_like=True):
     request: RequestId | None = None
 
 
-Outcome = Answer | FaunaError | QueryError
+Outcome = Answer | FaunaError  # errors of the query itself are answers
 Reply = Callable[[Outcome], None]

@@ -1,0 +1,20 @@
+"""How the program ends: exit codes that mean something, and one line of JSON for machines."""
+
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+USAGE = 64
+IO_ERROR = 74
+IDENTITY_OR_CORRUPTION = 78
+TERMINATION_MESSAGE = Path("/dev/termination-log")  # a kubelet makes it; elsewhere absent
+
+
+def fail(code: int, reason: str, detail: str) -> NoReturn:
+    """End the program: `reason` is one word for machines, `detail` a sentence for people."""
+    line = json.dumps({"reason": reason, "detail": detail})
+    sys.stderr.write(line + "\n")
+    if TERMINATION_MESSAGE.exists():
+        TERMINATION_MESSAGE.write_text(line)
+    sys.exit(code)

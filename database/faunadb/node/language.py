@@ -1,0 +1,161 @@
+"""Where language and store meet: one query, one snapshot, one answer.
+
+The language knows a `View`, the store implements it, and here they are put together. An error
+of the query is an answer like any other: it is computed at a view and held like one (SAFETY 4).
+
+Trap: a program is cached with the schema version that its proof of reading only stands on.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from faunadb.codec import Answer
+from faunadb.definitions import CollectionDefinition, Document, Schema
+from faunadb.errors import QueryError
+from faunadb.fql.budget import Budget
+from faunadb.fql.compile import compile_query
+from faunadb.fql.evaluate import run
+from faunadb.fql.program import Program
+from faunadb.fql.render import Source, log_line, summary
+from faunadb.fql.runtime import Context
+from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
+from faunadb.fql.template import ValueInQueryRefused, decode_request
+from faunadb.fql.view import View
+from faunadb.node.query import Query
+from faunadb.store.ports import Reader
+from faunadb.store.transaction import QueryView
+from faunadb.values import Value
+
+PROGRAMS_CACHED_MAX = 4096
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A query that is compiled for one schema, with its values."""
+
+    text: str
+    program: Program
+    values: tuple[Any, ...]
+    arguments: dict[str, Any]
+    format: Format
+
+
+class Stats(msgspec.Struct):
+    """What an answer tells about its cost; field names are Fauna's."""
+
+    compute_ops: int
+    read_ops: int
+    write_ops: int
+    query_time_ms: int = 0
+    contention_retries: int = 0
+    storage_bytes_read: int = 0
+    storage_bytes_write: int = 0
+    rate_limits_hit: tuple[str, ...] = ()
+
+
+class Language:
+    """Compiles and evaluates. `cursor_key` and `incarnation` are the cluster's."""
+
+    def __init__(self, cursor_key: bytes, incarnation: bytes, draw: Callable[[int], bytes]) -> None:
+        self._cursor_key, self._incarnation, self._draw = cursor_key, incarnation, draw
+        self._compile = lru_cache(PROGRAMS_CACHED_MAX)(_compile)
+
+    def prepare(self, query: Query, schema: Schema) -> Prepared | Answer:
+        """Decode and compile; what does not compile is answered. Raises `InvalidRequest`."""
+        form, text = Format(query.format), ""
+        try:
+            request = decode_request(query.body, form)
+            text = request.text
+            program = self._compile(text, _SchemaKey(schema), tuple(request.arguments))
+        except QueryError as error:
+            text = error.text if isinstance(error, ValueInQueryRefused) else text
+            return _refusal(error, text, form, schema.version)
+        return Prepared(text, program, request.values, request.arguments, form)
+
+    def view(
+        self, reader: Reader, schema: Schema, ts: int, draw_id: Callable[[int], int]
+    ) -> QueryView:
+        """Return what one query sees and writes, at `ts` microseconds."""
+        return QueryView(
+            reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=_no_computed_terms
+        )
+
+    def evaluate(self, query: Query, prepared: Prepared, view: View, budget: Budget) -> Answer:
+        """Evaluate; an error of the query is an answer too. Raises `OverBudget`.
+
+        The time of the transaction stays a placeholder: see `fill`.
+        """
+        context = Context(
+            role=query.caller.role,
+            cursor_key=self._cursor_key,
+            incarnation=self._incarnation,
+            draw=self._draw,
+            typechecked=query.typecheck,
+        )
+        version = view.schema.version
+        source = Source(prepared.text)
+        try:
+            found = run(
+                prepared.program,
+                prepared.values,
+                view,
+                context,
+                budget,
+                prepared.arguments,
+            )
+            data = encode_result(found.result, prepared.format)
+        except QueryError as error:
+            return _refusal(error, prepared.text, prepared.format, version)
+        lines = [log_line(line.text, source, line.span) for line in found.log]
+        stats = Stats(found.stats.compute_ops, found.stats.read_ops, found.stats.write_ops)
+        return Answer(200, data, "\n".join(lines), 0, version, msgspec.json.encode(stats))
+
+
+def _refusal(error: QueryError, text: str, form: Format, schema_version: int) -> Answer:
+    """Return the answer that an error of a query is."""
+    return Answer(
+        error.http_status,
+        encode_error(error, form),
+        summary(error, Source(text)),
+        0,
+        schema_version,
+        msgspec.json.encode(Stats(0, 0, 0)),
+    )
+
+
+def fill(answer: Answer, ts: int) -> Answer:
+    """Put the time of the transaction into an answer."""
+    return msgspec.structs.replace(answer, data=fill_transaction_time(answer.data, ts), txn_ts=ts)
+
+
+class _SchemaKey:
+    """A schema as part of a cache key: equal for equal (scope, version)."""
+
+    __slots__ = ("schema",)
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _SchemaKey)
+            and other.schema.scope == self.schema.scope
+            and other.schema.version == self.schema.version
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.schema.scope, self.schema.version))
+
+
+def _compile(text: str, key: _SchemaKey, names: tuple[str, ...]) -> Program:
+    return compile_query(text, key.schema, names)
+
+
+def _no_computed_terms(coll: CollectionDefinition, name: str, document: Document) -> Value:
+    raise QueryError(
+        "disabled_feature",
+        f"The index on the computed field `{name}` of `{coll.name}` cannot be kept up to date "
+        f"for document {document.id}: computed fields in indexes are not supported yet.",
+    )

@@ -1,0 +1,155 @@
+"""The applied state of a member and the language over it.
+
+    apply       committed entries, in one transaction of the store
+    tip         what a new leader evaluates against
+    read_at     a read-only program at a timestamp, in a worker when it is long
+
+Trap: after a snapshot is installed the store is another one; everything that was derived from
+the old one (machine, schemas) is made anew by `reopen`.
+"""
+
+from collections.abc import Callable
+
+from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_payload
+from faunadb.definitions import Schema
+from faunadb.errors import DeadlineExceeded, TooManyPending
+from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
+from faunadb.machine import Hashed, Machine
+from faunadb.node.language import Language, fill
+from faunadb.node.leader import Tip
+from faunadb.node.ports import Clock
+from faunadb.node.query import Outcome, Query
+from faunadb.node.tip import LeaderTip, Workers
+from faunadb.raft.entries import Entry, EntryKind, Index, Term
+from faunadb.store.bookkeeping import Lease
+from faunadb.store.ids import IdSource
+from faunadb.store.overlay import Overlay
+from faunadb.store.ports import KeyValue
+from faunadb.store.schema import SchemaCache
+
+HASHES_KEPT_MAX = 64
+
+
+class AppliedState:
+    """Implements `member.State`."""
+
+    def __init__(
+        self, kv: KeyValue, language: Language, workers: Workers, clock: Clock, process: bytes
+    ) -> None:
+        self._language, self._workers = language, workers
+        self._clock, self._process = clock, process
+        self._hashes: dict[Index, bytes] = {}
+        self._ids: IdSource | None = None
+        self.reopen(kv)
+
+    def reopen(self, kv: KeyValue) -> None:
+        """Go on with another store: a snapshot was installed."""
+        self._kv = kv
+        self._machine = Machine(kv)
+        self._schemas = SchemaCache()
+        self._schema_of: dict[int, Schema] = {}
+
+    @property
+    def applied(self) -> Index:
+        return Index(self._machine.record.applied[1])
+
+    @property
+    def is_open(self) -> bool:
+        return self._machine.record.open_for_clients
+
+    @property
+    def last_ts(self) -> int:
+        return self._machine.record.last_ts
+
+    @property
+    def ceiling_us(self) -> int:
+        return self._machine.record.ceiling
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        for outcome in self._machine.apply(entries):
+            if isinstance(outcome, Hashed):
+                self._hashes[Index(outcome.index)] = outcome.state_hash
+                if len(self._hashes) > HASHES_KEPT_MAX:
+                    del self._hashes[next(iter(self._hashes))]
+
+    def tip(self, term: Term, tail: tuple[Entry, ...]) -> Tip:
+        overlay = Overlay(self._machine.record)
+        overlay.load([((entry.term, entry.index), _payload(entry)) for entry in tail])
+        return LeaderTip(
+            term=term,
+            kv=self._kv,
+            overlay=overlay,
+            language=self._language,
+            workers=self._workers,
+            draw_id=self._draw_id,
+        )
+
+    def highest_us(self, tail: tuple[Entry, ...]) -> int:
+        record = self._machine.record
+        highest = max(record.last_ts, record.ceiling)
+        for entry in tail:
+            match _payload(entry):
+                case Transaction(ts=ts, ceiling=ceiling):
+                    highest = max(highest, ts, ceiling)
+                case RaiseCeiling(ceiling=ceiling):
+                    highest = max(highest, ceiling)
+        return highest
+
+    def has_lease(self, process: bytes) -> bool:
+        return self._lease(process) is not None
+
+    def is_read_only(self, query: Query) -> bool:
+        prepared = self._language.prepare(query, self._schema(query))
+        return isinstance(prepared, Answer) or prepared.program.read_only
+
+    def read_at(
+        self, query: Query, ts: int, deadline_s: float, done: Callable[[Outcome], None]
+    ) -> None:
+        if self._clock.monotonic_s() >= deadline_s:
+            done(DeadlineExceeded("The deadline passed before the query began."))
+            return
+        try:
+            done(self._read(query, ts))
+        except OverBudget:
+            self._workers.read(query, ts, deadline_s, done)
+
+    def hash_at(self, index: Index) -> bytes | None:
+        return self._hashes.get(index)
+
+    def _read(self, query: Query, ts: int) -> Outcome:
+        with self._kv.read() as reader:
+            schema = self._schemas.at(reader, query.caller.scope, ts)
+            prepared = self._language.prepare(query, schema)
+            if isinstance(prepared, Answer):
+                return fill(prepared, ts)
+            if not prepared.program.read_only:
+                return TooManyPending("A function that this query calls has become a writing one.")
+            view = self._language.view(reader, schema, ts, _no_id)
+            budget = Budget(STEPS_ON_LOOP)
+            return fill(self._language.evaluate(query, prepared, view, budget), ts)
+
+    def _schema(self, query: Query) -> Schema:
+        """Return the schema as of what is applied."""
+        with self._kv.read() as reader:
+            return self._schemas.at(reader, query.caller.scope, self._machine.record.last_ts)
+
+    def _lease(self, process: bytes) -> Lease | None:
+        for lease in self._machine.record.leases:
+            if lease.process == process:
+                return lease
+        return None
+
+    def _draw_id(self, now_us: int) -> int:
+        if self._ids is None:
+            lease = self._lease(self._process)
+            assert lease is not None, "a leader evaluates only once it holds a worker number"
+            self._ids = IdSource(lease.worker)
+        return self._ids.draw(now_us)
+
+
+def _payload(entry: Entry) -> Payload | None:
+    return decode_payload(entry.payload) if entry.kind is EntryKind.DATA else None
+
+
+def _no_id(now_us: int) -> int:
+    raise AssertionError(f"a read-only program drew an id at {now_us}")

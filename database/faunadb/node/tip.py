@@ -1,0 +1,140 @@
+"""The applied state plus every later entry of the log, as one leadership sees it (SAFETY 2).
+
+A view is one pair taken together: a reader, whose applied index is read from inside it, and the
+overlay of all later entries. The reader lives for one turn; it is given back as soon as
+something is applied or the turn ends.
+
+Trap: `append` is told of this member's own proposals only. Entries that the core appends by
+itself (the first of a term, configurations) are gaps that hold no writes.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from faunadb.codec import Answer, Payload
+from faunadb.errors import FaunaError
+from faunadb.fql.budget import STEPS_ON_LOOP, Budget
+from faunadb.node.language import Language, Prepared, fill
+from faunadb.node.leader import Evaluated, Known
+from faunadb.node.query import Query
+from faunadb.raft.entries import Index, Term
+from faunadb.store.bookkeeping import read_bookkeeping
+from faunadb.store.effects import Effects, seal
+from faunadb.store.overlay import Overlay, TipReader
+from faunadb.store.ports import KeyValue, Reader
+from faunadb.store.schema import SchemaCache
+
+Came = Callable[[Evaluated | FaunaError], None]
+
+
+class Workers(Protocol):
+    """Processes that evaluate what is too long for the event loop: `node/workers.py`."""
+
+    def write(self, query: Query, ts: int, term: int, deadline_s: float, done: Came) -> None:
+        """Evaluate against the applied state; the effects say at which base."""
+        ...
+
+    def read(
+        self,
+        query: Query,
+        ts: int,
+        deadline_s: float,
+        done: Callable[[Answer | FaunaError], None],
+    ) -> None:
+        """Evaluate a read-only query at `ts`."""
+        ...
+
+
+class LeaderTip:
+    """Implements `leader.Tip`."""
+
+    def __init__(
+        self,
+        *,
+        term: Term,
+        kv: KeyValue,
+        overlay: Overlay,
+        language: Language,
+        workers: Workers,
+        draw_id: Callable[[int], int],
+    ) -> None:
+        self._term, self._kv, self._overlay = term, kv, overlay
+        self._language, self._workers, self._draw_id = language, workers, draw_id
+        self._schemas = SchemaCache()
+        self._opened: Opened | None = None
+
+    def evaluate(self, query: Query, ts: int) -> Evaluated:
+        reader = self._reader()
+        schema = self._schemas.at(reader, query.caller.scope, ts)
+        view = self._language.view(reader, schema, ts, self._draw_id)
+        answer = self._language.prepare(query, schema)
+        if isinstance(answer, Prepared):
+            answer = self._language.evaluate(query, answer, view, Budget(STEPS_ON_LOOP))
+        effects = view.effects(self._overlay.last, self._term)
+        writes = answer.http_status == 200 and not effects.read_only
+        return Evaluated(answer, effects, writes)
+
+    def evaluate_in_worker(self, query: Query, ts: int, deadline_s: float, done: Came) -> None:
+        self._workers.write(query, ts, self._term, deadline_s, done)
+
+    def still_valid(self, evaluated: Evaluated, term: Term) -> bool:
+        effects = evaluated.effects
+        assert isinstance(effects, Effects)
+        base = effects.base[1]
+        window = self._overlay.window
+        return (
+            effects.leader_term == term
+            and window.covers(base)
+            and not window.conflicts(effects.reads, base)
+        )
+
+    def expired(self, evaluated: Evaluated, ts: int) -> bool:
+        effects = evaluated.effects
+        assert isinstance(effects, Effects)
+        return effects.valid_before is not None and ts >= effects.valid_before
+
+    def seal(self, evaluated: Evaluated, ts: int) -> tuple[tuple[bytes, bytes | None], ...]:
+        assert isinstance(evaluated.effects, Effects)
+        return seal(evaluated.effects, ts)
+
+    def append(self, index: Index, payload: Payload) -> None:
+        while self._overlay.last[1] + 1 < index:
+            self._overlay.append((self._term, self._overlay.last[1] + 1), None)
+        self._overlay.append((self._term, index), payload)
+
+    def find(self, query: Query) -> Known | None:
+        assert query.request is not None
+        with self._kv.read() as reader:
+            known = self._overlay.find_request(reader, query.request)
+        return None if known is None else Known(known.answer)
+
+    def fill(self, answer: Answer, ts: int) -> Answer:
+        return fill(answer, ts)
+
+    @property
+    def is_open(self) -> bool:
+        return self._overlay.open_for_clients
+
+    def end_view(self) -> None:
+        """Give the reader back: something was applied, or the turn ends."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _reader(self) -> TipReader:
+        if self._opened is None:
+            self._opened = Opened(self._kv)
+            self._overlay.prune(self._opened.applied_index)
+        return self._overlay.over(self._opened.reader)
+
+
+class Opened:
+    """A reader of the state that stays open until it is closed."""
+
+    def __init__(self, kv: KeyValue) -> None:
+        self._context = kv.read()
+        self.reader: Reader = self._context.__enter__()
+        self.applied_index = read_bookkeeping(self.reader).applied[1]
+
+    def close(self) -> None:
+        self._context.__exit__(None, None, None)
