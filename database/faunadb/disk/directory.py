@@ -1,0 +1,140 @@
+"""The one way to open and to close a data directory; the command line calls it.
+
+    IDENTITY              what the directory is                     identity.py
+    LOCK                  one process at a time                     files.py
+    wal/                  the log                                   wal.py, scan.py
+    state-{n}/            the state, VALID, CLEAN                   states.py, engine.py
+    snap-{index}-{term}/  snapshots                                 snapshots.py
+
+Trap: an empty directory is nobody. It waits until it is told what it is; a directory with data
+and without IDENTITY is never taken for an empty one.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from faunadb.disk.boot import Boot
+from faunadb.disk.identity import read_identity
+from faunadb.disk.ports import Describe, Engine, Engines
+from faunadb.disk.recover import Opened, recover
+from faunadb.disk.snapshots import Snapshots, copy_verified
+from faunadb.disk.states import States
+from faunadb.disk.wal import DIRECTORY, Position, Wal, WalLimits
+from faunadb.errors import Corrupt
+from faunadb.node.ports import Files, Identity, Recovered
+from faunadb.raft.entries import MemberId
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What the caller was told that the directory is."""
+
+    cluster_id: bytes
+    member_id: MemberId
+    incarnation: int
+
+
+class DataDirectory:
+    """An open data directory.
+
+    `recovered` was made durable again; `notes` are sentences for the process's log.
+    """
+
+    def __init__(self, files: Files, identity: Identity, opened: Opened) -> None:
+        self.identity = identity
+        self.recovered: Recovered = opened.recovered
+        self.wal: Wal = opened.wal
+        self.engine: Engine = opened.engine
+        self.snapshots: Snapshots = opened.snapshots
+        self.notes = opened.notes
+        self._files = files
+        self._states: States = opened.states
+        self._state_number = opened.state_number
+
+    def swap_state(self) -> Engine:
+        """Replace the state by the newest snapshot, after the log recorded its installation.
+
+        The old engine is closed: nobody may hold a reader. Raises `Corrupt`, OSError.
+        """
+        snapshot = self.snapshots.newest()
+        assert snapshot is not None
+        number, path = self._states.prepare()
+        copy_verified(self._files, snapshot, f"{path}/data.mdb")
+        self.engine.close()
+        self.engine = self._states.open(number)
+        self._states.take_over(number)
+        self._state_number = number
+        return self.engine
+
+    def disown_state(self) -> None:
+        """A sync of the state failed: it is not believed at the next start. Crash after it."""
+        self._states.disown(self._state_number)
+
+    def close(self) -> None:
+        """Let go without saying that all is well, as a crash would."""
+        self.engine.close()
+        self.wal.close()
+
+    def close_cleanly(self) -> None:
+        """Sync everything and say so, so that the next start believes the state (SAFETY 16).
+
+        The writer thread of the log has ended and nothing is written after it. OSError: the mark
+        is not written, and the next start takes the longer way.
+        """
+        position: Position = self.wal.position()
+        self.engine.force_sync()
+        self.engine.close()
+        self.wal.close()
+        self._states.mark_clean(self._state_number, position)
+
+
+def open_data_directory(
+    files: Files,
+    engines: Engines,
+    expected: Expected | None,
+    *,
+    boot: Boot,
+    describe: Describe,
+    draw: Callable[[int], bytes],
+    pause: Callable[[], None],
+    limits: WalLimits = WalLimits(),  # noqa: B008 - frozen
+) -> DataDirectory | None:
+    """Open a directory, or return None when it is empty.
+
+    `draw` gives random bytes for salts, `pause` waits a moment between pieces of a long sync.
+    Raises `Corrupt` (exit code 78) when it is another member's or cannot be believed.
+    """
+    identity = read_identity(files)
+    if identity is None:
+        _check_empty(files)
+        return None
+    if expected is not None:
+        _check_expected(identity, expected)
+    opened = recover(
+        files,
+        engines,
+        identity,
+        boot=boot,
+        describe=describe,
+        draw=draw,
+        limits=limits,
+        pause=pause,
+    )
+    return DataDirectory(files, identity, opened)
+
+
+def _check_empty(files: Files) -> None:
+    data = [
+        name for name in files.list("") if name == DIRECTORY or name.startswith(("state-", "snap-"))
+    ]
+    if data:
+        raise Corrupt("identity", f"there is no IDENTITY, but there is {data[0]}")
+
+
+def _check_expected(identity: Identity, expected: Expected) -> None:
+    if identity.cluster_id != expected.cluster_id:
+        raise Corrupt("identity", f"the directory belongs to cluster {identity.cluster_id.hex()}")
+    if identity.member_id != expected.member_id:
+        raise Corrupt("identity", f"the directory belongs to member {identity.member_id}")
+    if identity.incarnation != expected.incarnation:
+        raise Corrupt("identity", f"the directory is of incarnation {identity.incarnation}")
