@@ -445,7 +445,7 @@ class Cluster:
     def _check_complete(self, core: Core) -> None:
         """A leader has all that was applied anywhere in its term or before (Raft 5.4)."""
         tail = core.entries_after(core.base.index)
-        mine = {entry.index: entry.raw for entry in tail}
+        mine: dict[int, bytes] = {entry.index: entry.raw for entry in tail}
         last = core.last.index
         for index in range(core.base.index + 1, max(self.chosen, default=0) + 1):
             chosen = self.chosen[index]

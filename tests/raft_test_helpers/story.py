@@ -101,7 +101,7 @@ def group(configuration: Configuration) -> str:
     return text + "".join(f"+{p.id}" for p in configuration.learners)
 
 
-def say(m: Message) -> str:
+def say(m: Message) -> str:  # noqa: PLR0912 -- a table of sentences
     """Put a message into words; every one is of the sender's term."""
     match m:
         case PreVoteRequest():
@@ -135,7 +135,7 @@ def say(m: Message) -> str:
     return f"(term {m.term}) {text}"
 
 
-def why(at: Member, m: Message) -> str:
+def why(at: Member, m: Message) -> str:  # noqa: PLR0911 -- one reason a line
     """Say for which reason a vote is granted or not, from the state before."""
     core = at.core
     asked_term = m.term + 1 if isinstance(m, PreVoteRequest) else m.term

@@ -8,8 +8,8 @@ that no message repeats them.
 about `term + 1` without going there, and so never disturbs anybody's term.
 
 Trap: bytes of a peer are not to be trusted. `decode_message` raises `Malformed` and nothing
-else, and what it returns has consecutive entries, terms that do not fall, and no number
-outside 0 .. 2**63 - 1.
+else, and what it returns has consecutive entries, terms that do not fall, configurations that
+can be read, and no number outside 0 .. 2**63 - 1.
 """
 
 from typing import Annotated
@@ -26,6 +26,7 @@ from faunadb.raft.entries import (
     MemberId,
     SnapshotMeta,
     Term,
+    decode_configuration,
 )
 
 FORMAT_VERSION = 1
@@ -206,4 +207,6 @@ def _check_block(message: AppendEntries) -> None:
             raise Malformed(f"entry {entry_index} is of unknown kind {kind}")
         if entry_index != index + 1 or not term <= entry_term <= message.term:
             raise Malformed(f"entry {entry_term}/{entry_index} cannot follow {term}/{index}")
+        if kind == EntryKind.CONFIGURATION:
+            decode_configuration(block[at - length : at])
         term, index = entry_term, entry_index

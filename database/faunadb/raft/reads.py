@@ -16,7 +16,6 @@ import msgspec
 
 from faunadb.raft.entries import MemberId
 
-
 ROUNDS = 2**52  # all that a float between 0 and 1 can tell apart
 
 
