@@ -438,11 +438,11 @@ class Parser(MatchParser):
 
     def tuple_(self, _: int) -> Expr:
         """tuple := "(" [expr,..] ")" """
-        return Tuple(*self._arguments(")"))
+        return Tuple(*self.arguments(")"))
 
     def array(self, _: int) -> Expr:
         """array := "[" [expr,..] "]" """
-        return Array(*self._arguments("]", short=False))
+        return Array(*self.arguments("]", short=False))
 
     def placeholder(self, at: int) -> Expr:
         """placeholder := NUL digits NUL, for a value that the template brought"""
@@ -561,7 +561,7 @@ class Parser(MatchParser):
             if kind in (".", "?."):
                 after = kinds[at + 1]
                 if after in NAMES:
-                    links.append(self._member(at, optional=kind == "?."))
+                    links.append(self._dotted(at, optional=kind == "?."))
                 elif kind == "?." and after in ("(", "["):
                     self.at = at + 1
                     links.append(self._call(optional=True))
@@ -583,7 +583,7 @@ class Parser(MatchParser):
         found = Chain(base, tuple(links), (base.span[0], links[-1].span[1]))
         return ShortLambda(found, found.span) if isinstance(base, This) else found
 
-    def _member(self, at: int, *, optional: bool) -> Link:
+    def _dotted(self, at: int, *, optional: bool) -> Link:
         """member := "." name [["?."] "(" .. ")"]; a call right behind the name is a method call"""
         kinds = self.kinds
         name, span, dot = self.word(at + 1), self.span(at + 1), self.starts[at]
@@ -594,18 +594,18 @@ class Parser(MatchParser):
             self.at = at + 3
         elif kind != "(" or at + 2 in self.newlines:
             return Field(name, dot, optional, span)
-        arguments, parentheses = self._arguments(")")
+        arguments, parentheses = self.arguments(")")
         return Method(name, arguments, dot, span, optional, call_optional, parentheses)
 
     def _call(self, *, optional: bool) -> Link:
         """call := "(" [expr,..] ")" | "[" [expr,..] "]" """
         if self.kinds[self.at] == "(":
-            arguments, span = self._arguments(")")
+            arguments, span = self.arguments(")")
             return Call(arguments, optional, span)
-        arguments, span = self._arguments("]")
+        arguments, span = self.arguments("]")
         return Index(arguments, optional, span)
 
-    def _arguments(self, close: str, *, short: bool = True) -> tuple[tuple[Expr, ...], Span]:
+    def arguments(self, close: str, *, short: bool = True) -> tuple[tuple[Expr, ...], Span]:
         """arguments := open [expr ("," expr)* [","]] close, short lambdas allowed"""
         kinds = self.kinds
         start = self.starts[self.at]

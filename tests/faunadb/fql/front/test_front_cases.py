@@ -9,7 +9,7 @@ import yaml
 
 from faunadb.fql import parser
 from faunadb.fql.diagnostics import InvalidQuery
-from faunadb.fql.syntax import Node
+from faunadb.fql.syntax import Literal, Node, ShortLambda
 from faunadb.fql.unparse import unparse
 
 CASES = Path(__file__).parent / "cases"
@@ -72,3 +72,18 @@ def test_written_back_it_parses_to_the_same_tree(
         again = again.statements[0]  # type: ignore[attr-defined]
     assert sexpr(tree) == sexpr(again)
     assert text == unparse(again)
+
+
+def test_expression_allows_a_short_lambda_only_when_told() -> None:
+    """Index terms and the arguments of a method are read with `short`."""
+    assert isinstance(parser.parse_expression(".a == 1", short=True), ShortLambda)
+    with pytest.raises(InvalidQuery):
+        parser.parse_expression(".a == 1")
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "0x" + "F" * 400, "-0x" + "F" * 400])
+def test_a_number_beyond_all_doubles_is_infinite(text: str) -> None:
+    """Digits without end are neither an error nor slow."""
+    assert Literal(float("-inf" if text[0] == "-" else "inf"), (0, len(text))) == (
+        parser.parse_expression(text)
+    )
