@@ -1,0 +1,124 @@
+"""Which request gets which answer: the paths of the client port, whatever HTTP it came by.
+
+A request is handled in one synchronous call; its answer goes to `respond`, once, now or later.
+Endpoints that are not built yet say so with 400 `disabled_feature`; nothing answers wrongly.
+"""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+import msgspec
+
+from faunadb.api.auth import Authenticator
+from faunadb.api.bodies import JSON, Response, protocol_error, query_response, refusal
+from faunadb.api.options import read_options
+from faunadb.api.ports import Database, PingScope
+from faunadb.errors import FaunaError, InvalidRequest
+from faunadb.node.query import Outcome, Query
+
+_METHODS = {
+    "/query/1": ("POST",),
+    "/ping": ("GET", "HEAD"),
+    "/stream/1": ("POST",),
+    "/feed/1": ("POST",),
+    "/environment/1": ("GET",),
+}
+_PREFIXES = ("/schema/1/", "/export/1")
+_SCOPES: dict[str, PingScope] = {"node": "node", "read": "read", "write": "write", "all": "all"}
+CORS = (
+    ("access-control-allow-origin", "*"),
+    ("access-control-allow-methods", "GET, HEAD, POST, PUT, DELETE, OPTIONS"),
+    ("access-control-max-age", "86400"),
+)
+
+
+class Request(msgspec.Struct):
+    """One HTTP request; `headers` have lower-case names, the last of equal ones counts."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Respond = Callable[[Response], None]
+
+
+class Routes:
+    """The client port's paths on one database."""
+
+    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+        self._database, self._authenticator = database, authenticator
+
+    def handle(self, request: Request, respond: Respond) -> None:
+        """Answer `request`; never raises for anything that a client sends."""
+        path, _, query_string = request.target.partition("?")
+        if request.method == "OPTIONS":
+            respond(_preflight(request))
+        elif path.startswith(_PREFIXES):
+            self._not_built(path, request, respond)
+        elif path not in _METHODS:
+            respond(protocol_error(404, "not_found", "Not found"))
+        elif request.method not in _METHODS[path]:
+            respond(protocol_error(405, "method_not_allowed", "Method not allowed"))
+        elif path == "/query/1":
+            self._query(request, respond)
+        elif path == "/ping":
+            respond(self._ping(query_string))
+        else:
+            self._not_built(path, request, respond)
+
+    def _query(self, request: Request, respond: Respond) -> None:
+        headers = request.headers
+        try:
+            caller = self._authenticator.caller(headers.get("authorization"))
+            options = read_options(headers)
+            if not request.body:
+                raise InvalidRequest("No request body provided")
+        except FaunaError as error:
+            respond(refusal(error))
+            return
+        form, tags = options.format, options.tags
+
+        def reply(outcome: Outcome) -> None:
+            respond(query_response(outcome, form, tags))
+
+        query = Query(
+            body=request.body,
+            format=form.value,
+            caller=caller,
+            timeout_ms=options.timeout_ms,
+            last_txn_ts=options.last_txn_ts,
+            attempts_max=options.attempts_max,
+            typecheck=options.typecheck,
+            request=options.request,
+        )
+        self._database.submit(query, reply)
+
+    def _ping(self, query_string: str) -> Response:
+        try:
+            named = parse_qs(query_string, max_num_fields=8).get("scope", ["write"])[0].lower()
+        except ValueError:
+            named = query_string
+        scope = _SCOPES.get(named)
+        if scope is None:
+            return protocol_error(400, "invalid_request", f"Invalid scope '{named[:40]}'")
+        if not self._database.ping(scope):
+            text = f"Scope {scope.capitalize()} is not OK"
+            return protocol_error(503, "time_out", text)
+        return Response(200, b'{"resource":"Scope %s is OK"}' % scope.capitalize().encode())
+
+    def _not_built(self, path: str, request: Request, respond: Respond) -> None:
+        try:
+            self._authenticator.caller(request.headers.get("authorization"))
+        except FaunaError as error:
+            respond(refusal(error))
+            return
+        text = f"{path[:100]} is not supported by this server yet."
+        respond(protocol_error(400, "disabled_feature", text))
+
+
+def _preflight(request: Request) -> Response:
+    asked = request.headers.get("access-control-request-headers", "*")
+    allowed = asked if asked.isascii() and asked.isprintable() else "*"
+    return Response(200, b"", (*JSON, *CORS, ("access-control-allow-headers", allowed)))

@@ -1,0 +1,108 @@
+"""A database that answers at once, and a front on a loopback port, in a thread of its own."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import msgspec
+
+from faunadb.api.auth import Authenticator
+from faunadb.api.front import Front
+from faunadb.api.limits import Limits
+from faunadb.api.ports import PingScope
+from faunadb.codec import Answer
+from faunadb.errors import InvalidRequest, QueryError
+from faunadb.fql.tagged import Format, encode_result
+from faunadb.fql.template import decode_request
+from faunadb.node.query import Outcome, Query, Reply
+
+
+class FakeDatabase:
+    """Answers with the query's text and values; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Query] = []
+        self.held: list[Reply] | None = None
+        self.outcome: Outcome | None = None
+        self.scopes = {"node", "read", "write", "all"}
+
+    def submit(self, query: Query, reply: Reply) -> None:
+        self.asked.append(query)
+        if self.held is not None:
+            self.held.append(reply)
+        else:
+            reply(self.outcome if self.outcome is not None else self.answer(query))
+
+    def answer(self, query: Query) -> Outcome:
+        form = Format(query.format)
+        try:
+            program = decode_request(query.body, form)
+        except (InvalidRequest, QueryError) as error:
+            return error
+        data = encode_result([program.text, *program.values], form)
+        return Answer(200, data, "", 1_700_000_000_000_001, 1_600_000_000_000_000)
+
+    def ping(self, scope: PingScope) -> bool:
+        return scope in self.scopes
+
+
+class Running:
+    """A front that listens on 127.0.0.1; `call` runs a function on its loop."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.database = FakeDatabase()
+        self.port = 0
+        self.front: Front
+        self._limits = limits
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self.front = Front(self.database, Authenticator("secret"), self._limits)
+        self.port = await self.front.start("127.0.0.1", 0)
+        self._ready.set()
+        await self._stop.wait()
+        await self.front.close()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def answer_held(self) -> None:
+        """Answer everything that was held back."""
+
+        def answer() -> None:
+            held, self.database.held = self.database.held or [], None
+            for query, reply in zip(self.database.asked[-len(held) :], held, strict=True):
+                reply(self.database.answer(query))
+
+        self._loop.call_soon_threadsafe(answer)
+
+    def drain(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.front.drain(5), self._loop)
+
+
+@contextlib.contextmanager
+def running(limits: Limits | None = None) -> Iterator[Running]:
+    server = Running(limits)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def query_body(text: str) -> bytes:
+    return msgspec.json.encode({"query": text})
