@@ -1,0 +1,1 @@
+"""The standard library, one module for each topic (`library` imports them all)."""

@@ -1,0 +1,284 @@
+"""Definitions and secrets as documents: what each may contain, and what writing one means.
+
+Each kind has the type of its fields as text of the language, which the checker of documents
+checks too; what a type cannot say (names, bodies, paths, references) is in `_CHECKS`.
+
+Trap: a definition and the documents of its collection cannot change in one query; nothing that
+is created here can be used by name before the next one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from faunadb.definitions import SystemCollection
+from faunadb.fql.documents import SERVER_ONLY_DENIED, SYSTEM_NAMES, missing, read
+from faunadb.fql.failures import Failure, constraint, denied, fail, not_built, unique_failure
+from faunadb.fql.fieldtypes import check, parsed_type
+from faunadb.fql.modelchecks import (
+    check_access_provider,
+    check_collection,
+    check_database,
+    check_function,
+    check_key,
+    check_role,
+    check_secret_owner,
+)
+from faunadb.fql.runtime import NAMED_COLLECTIONS, Doc, Runtime
+from faunadb.fql.secrets import (
+    RANDOM_BYTES,
+    SALT_BYTES,
+    key_secret,
+    password_hash,
+    secret_hash,
+    token_secret,
+)
+from faunadb.fql.stored import patched, to_stored
+from faunadb.fql.view import Document
+from faunadb.fql.writes import allow_write, wrote
+from faunadb.values import Ref, Time
+
+Fields = dict[str, Any]
+PASSWORD_STEPS = 50_000  # scrypt: ten milliseconds, so never on the event loop
+_TYPES = {
+    SystemCollection.COLLECTION: """{
+        name: String, alias: String | Null,
+        fields: { *: { signature: String, default: String | Null } } | Null,
+        computed_fields: { *: { body: String, signature: String | Null } } | Null,
+        wildcard: String | Null, migrations: Array<{ *: Any }> | Null,
+        history_days: Long | Null, ttl_days: Long | Null, document_ttls: Boolean | Null,
+        indexes: { *: {
+            terms: Array<{ field: String, mva: Boolean | Null }> | Null,
+            values: Array<{ field: String, order: "asc" | "desc" | Null,
+                            mva: Boolean | Null }> | Null,
+            queryable: Boolean | Null, status: String | Null } } | Null,
+        constraints: Array<
+            { unique: Array<String | { field: String, mva: Boolean | Null }>,
+              status: String | Null }
+            | { check: { name: String, body: String } }> | Null,
+        data: { *: Any } | Null }""",
+    SystemCollection.FUNCTION: """{ name: String, alias: String | Null, role: String | Null,
+        body: String, signature: String | Null, data: { *: Any } | Null }""",
+    SystemCollection.ROLE: """{ name: String, privileges: Any, membership: Any,
+        data: { *: Any } | Null }""",
+    SystemCollection.ACCESS_PROVIDER: """{ name: String, issuer: String, jwks_uri: String,
+        roles: Any, audience: String | Null, data: { *: Any } | Null }""",
+    SystemCollection.DATABASE: """{ name: String, typechecked: Boolean | Null,
+        protected: Boolean | Null, priority: Long | Null, global_id: String | Null,
+        data: { *: Any } | Null }""",
+    SystemCollection.KEY: """{ role: String, database: String | Null, ttl: Time | Null,
+        data: { *: Any } | Null }""",
+    SystemCollection.TOKEN: "{ document: Doc, ttl: Time | Null, data: { *: Any } | Null }",
+    SystemCollection.CREDENTIAL: "{ document: Doc, password: String | Null }",
+}
+_TYPES = {kind: " ".join(text.split()) for kind, text in _TYPES.items()}
+_CHECKS: dict[int, Callable[[Runtime, Fields, Document | None], list[Failure]]] = {
+    SystemCollection.COLLECTION: check_collection,
+    SystemCollection.FUNCTION: check_function,
+    SystemCollection.ROLE: check_role,
+    SystemCollection.ACCESS_PROVIDER: check_access_provider,
+    SystemCollection.DATABASE: check_database,
+    SystemCollection.KEY: check_key,
+    SystemCollection.TOKEN: check_secret_owner,
+    SystemCollection.CREDENTIAL: check_secret_owner,
+}
+_NEVER_SHOWN = frozenset({"coll", "id", "ts"})
+
+
+def allow(rt: Runtime, coll: int, name: str) -> None:
+    """Raise unless the caller may write this kind of definition now."""
+    allow_write(rt, name)
+    if rt.context.role != "admin" and coll in SERVER_ONLY_DENIED:
+        raise denied()
+
+
+def create(rt: Runtime, coll: int, data: Fields) -> Doc:
+    """`Collection.create(data)` and its kin."""
+    allow(rt, coll, "create")
+    what = SYSTEM_NAMES[SystemCollection(coll)]
+    stored = checked(rt, coll, data, None, "create", what)
+    if coll in NAMED_COLLECTIONS:
+        doc = Doc(coll, rt.view.next_definition_id(coll), name=stored["name"])
+        if coll == SystemCollection.DATABASE:
+            stored["global_id"] = global_id(doc.id)
+    else:
+        doc = Doc(coll, rt.view.new_id())
+        stored = add_secret(rt, doc, stored)
+    write(rt, doc, stored)
+    return doc
+
+
+def checked(
+    rt: Runtime, coll: int, data: Fields, old: Document | None, action: str, what: str
+) -> Fields:
+    """Return the fields as they will be stored; raises `constraint_failure`."""
+    stored: Fields = to_stored(rt, data)
+    failures: list[Failure] = [
+        (((key,),), "Is a reserved field and cannot be used")
+        for key in stored
+        if key in _NEVER_SHOWN
+    ]
+    password = stored.pop("password_hash", None)
+    hidden = stored.pop("secret_hash", None)
+    failures += [
+        ((path[1:],), text)
+        for ((path,), text) in check(rt, parsed_type(_TYPES[SystemCollection(coll)]), stored, ("",))
+    ]
+    if not failures:
+        failures += _CHECKS[coll](rt, stored, old)
+    if failures:
+        raise constraint(action, what, failures)
+    if password is not None:
+        stored["password_hash"] = password
+    if hidden is not None:
+        stored["secret_hash"] = hidden
+    return without_status(coll, stored)
+
+
+def without_status(coll: int, stored: Fields) -> Fields:
+    """Drop what is only shown: the status of indexes and constraints."""
+    if coll != SystemCollection.COLLECTION:
+        return stored
+    for index in stored.get("indexes", {}).values():
+        index.pop("status", None)
+    for item in stored.get("constraints", ()):
+        item.pop("status", None)
+    return stored
+
+
+def write(rt: Runtime, doc: Doc, stored: Fields) -> None:
+    if doc.coll == SystemCollection.COLLECTION:
+        if ("documents", doc.id) in rt.changed:
+            raise fail(
+                "invalid_write", "Cannot modify a document and its collection in the same query."
+            )
+        rt.changed.add(("definition", doc.id))
+    rt.view.put_definition(doc.coll, doc.id, stored)
+    wrote(rt)
+
+
+def global_id(number: int) -> str:
+    """Return the public name of a database: its number in letters."""
+    alphabet = "abcdefghijkmnopqrstuvwxyz1234567"
+    text = ""
+    while number or len(text) < 12:
+        number, digit = divmod(number, 32)
+        text = alphabet[digit] + text
+    return "y" + text
+
+
+def random_bytes(rt: Runtime, count: int) -> bytes:
+    if rt.context.draw is None:
+        raise not_built("Drawing secrets in this context")
+    return rt.context.draw(count)
+
+
+def add_secret(rt: Runtime, doc: Doc, stored: Fields) -> Fields:
+    """Give a new key or token its secret, a credential its hash."""
+    if doc.coll == SystemCollection.CREDENTIAL:
+        return with_password(rt, stored, doc)
+    random = random_bytes(rt, RANDOM_BYTES)
+    if doc.coll == SystemCollection.KEY:
+        secret = key_secret(doc.id, random)
+    else:
+        secret = token_secret(doc.id, rt.schema.scope, random)
+    doc.extra = {"secret": secret}
+    return {**stored, "secret_hash": secret_hash(random)}
+
+
+def with_password(rt: Runtime, stored: Fields, doc: Doc) -> Fields:
+    """Replace a password by its hash; one credential a document."""
+    owner = stored["document"]
+    for other in rt.view.scan(SystemCollection.CREDENTIAL):
+        rt.tick(1)
+        if other.id != doc.id and other.data.get("document") == owner:
+            raise unique_failure([("document",)])
+    password = stored.pop("password", None)
+    if password is None:
+        return stored
+    rt.tick(PASSWORD_STEPS)
+    return {**stored, "password_hash": password_hash(password, random_bytes(rt, SALT_BYTES))}
+
+
+def described(rt: Runtime, doc: Doc) -> str:
+    """Name a definition in a failure: Coll `name`, Key with id 1."""
+    coll = SYSTEM_NAMES[SystemCollection(doc.coll)]
+    return f"{coll} with id {doc.id}" if doc.name is None else f"{coll} `{doc.name}`"
+
+
+def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
+    """Change a definition: merge, or with `whole` replace."""
+    allow(rt, doc.coll, "replace" if whole else "update")
+    document = read(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
+    if document is None:
+        raise missing(rt, doc, None)
+    hidden = {
+        key: value
+        for key, value in document.data.items()
+        if key in ("secret_hash", "password_hash", "global_id")
+    }
+    base = {} if whole else dict(document.data)
+    merged = patched(base, to_stored(rt, data, keep_nulls=True)) | hidden
+    stored = checked(rt, doc.coll, merged, document, "update", described(rt, doc))
+    fresh = Doc(doc.coll, document.id, name=None if doc.name is None else stored["name"])
+    if doc.coll == SystemCollection.CREDENTIAL:
+        stored = with_password(rt, stored, fresh)
+    write(rt, fresh, stored)
+    return fresh
+
+
+def delete(rt: Runtime, doc: Doc) -> Doc:
+    """Delete a definition or secret; refused while somebody refers to it by name."""
+    allow(rt, doc.coll, "delete")
+    document = read(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
+    if document is None:
+        raise missing(rt, doc, None)
+    failures = references(rt, doc, str(document.data.get("name", "")))
+    if failures:
+        raise constraint("delete", described(rt, doc), failures)
+    if doc.coll == SystemCollection.COLLECTION:
+        if ("documents", document.id) in rt.changed:
+            raise fail(
+                "invalid_write", "Cannot modify a document and its collection in the same query."
+            )
+        rt.changed.add(("definition", document.id))
+    if doc.coll == SystemCollection.DATABASE:
+        delete_keys_of(rt, str(document.data["name"]))
+    rt.view.delete_definition(doc.coll, document.id)
+    wrote(rt)
+    return Doc(doc.coll, document.id, name=doc.name, cause="deleted")
+
+
+def references(rt: Runtime, doc: Doc, name: str) -> list[Failure]:
+    """Say who still names a role."""
+    if doc.coll != SystemCollection.ROLE:
+        return []
+    found: list[Failure] = []
+    for coll, kind in ((SystemCollection.FUNCTION, "function"), (SystemCollection.KEY, "key")):
+        for other in rt.view.scan(coll):
+            rt.tick(1)
+            if other.data.get("role") == name:
+                called = other.data.get("name", other.id)
+                text = (
+                    f"The {kind} `{called}` refers to this document by its previous "
+                    f"identifier `{name}`."
+                )
+                found.append(((("name",),), text))
+    return found
+
+
+def delete_keys_of(rt: Runtime, database: str) -> None:
+    for key in list(rt.view.scan(SystemCollection.KEY)):
+        rt.tick(2)
+        if key.data.get("database") == database:
+            rt.view.delete_definition(SystemCollection.KEY, key.id)
+
+
+def create_token(rt: Runtime, owner: Ref, ttl: Time | None) -> Doc:
+    """Make the token of a login."""
+    allow(rt, SystemCollection.TOKEN, "login")
+    doc = Doc(SystemCollection.TOKEN, rt.view.new_id())
+    fields: Fields = {"document": owner}
+    if ttl is not None:
+        fields["ttl"] = ttl
+    write(rt, doc, add_secret(rt, doc, fields))
+    return doc
