@@ -1,4 +1,4 @@
-"""The command line of the operator: `run` in a pod or on a laptop, `plan` to ask what it would do."""
+"""The command line of the operator: `run` reconciles, `plan` tells what it would do next."""
 
 import asyncio
 import logging
@@ -39,13 +39,14 @@ def main() -> None:
 @click.option("--log-format", default="text", show_default=True, help="text or json.")
 @click.option("--verbose", is_flag=True, help="Log what kopf and the clients do, too.")
 def run(
+    *,
     namespace: tuple[str, ...],
     kubeconfig: str | None,
     lease_namespace: str | None,
     lease_name: str,
     health_port: int,
     log_format: str,
-    verbose: bool,  # noqa: FBT001 click passes by name
+    verbose: bool,
 ) -> None:
     """Take the Lease, then reconcile until it is lost."""
     settings = Settings(

@@ -98,11 +98,14 @@ async def _lists(
     """Read all objects of the cluster; also return its CA and the ConfigMap of its identity."""
     space, mine = desired.namespace, f"{names.CLUSTER}={desired.name}"
     kinds = ("Pod", "PersistentVolumeClaim", "Service", "PodDisruptionBudget", "Secret")
-    async with asyncio.TaskGroup() as group:
-        found = {kind: group.create_task(kube.find(kind, space, mine)) for kind in kinds}
-        stored = group.create_task(kube.get("ConfigMap", space, f"{desired.name}-identity"))
-        root = group.create_task(kube.get("Secret", space, desired.root_secret))
-        nodes = group.create_task(_nodes(kube))
+    try:
+        async with asyncio.TaskGroup() as group:
+            found = {kind: group.create_task(kube.find(kind, space, mine)) for kind in kinds}
+            stored = group.create_task(kube.get("ConfigMap", space, f"{desired.name}-identity"))
+            root = group.create_task(kube.get("Secret", space, desired.root_secret))
+            nodes = group.create_task(_nodes(kube))
+    except ExceptionGroup as failed:  # one reason is enough
+        raise failed.exceptions[0] from None
     kept = {secret["metadata"]["name"]: _data(secret) for secret in found["Secret"].result()}
     authority = _key_pair(kept.get(f"{desired.name}-ca"))
     root_data = _data(root.result() or {})

@@ -14,7 +14,7 @@ import aiohttp
 import kopf
 from aiohttp import web
 from kubernetes.aio.client import ApiClient
-from kubernetes.aio.client.rest import ApiException
+from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
@@ -115,11 +115,11 @@ async def _watch(supervisor: Supervisor, settings: Settings) -> None:
         return kopf.login_with_service_account(**known)
 
     @kopf.on.event(GROUP, "v1alpha1", "faunaclusters", registry=registry)
-    def on_cluster(namespace: str, name: str, **_: Any) -> None:
-        supervisor.wake(namespace, name)
+    def on_cluster(namespace: str | None, name: str, **_: Any) -> None:
+        supervisor.wake(namespace or "", name)
 
-    def on_child(namespace: str, labels: kopf.Labels, **_: Any) -> None:
-        supervisor.wake(namespace, labels[CLUSTER])
+    def on_child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        supervisor.wake(namespace or "", labels[CLUSTER])
 
     for kind in ("pods", "persistentvolumeclaims"):
         kopf.on.event("", "v1", kind, labels={CLUSTER: kopf.PRESENT}, registry=registry)(on_child)
@@ -130,7 +130,6 @@ async def _watch(supervisor: Supervisor, settings: Settings) -> None:
         standalone=True,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
-        identity=settings.identity,
     )
     raise LeaseLost("kopf stopped watching")
 

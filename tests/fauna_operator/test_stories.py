@@ -1,0 +1,304 @@
+"""Whole stories: the operator's loop against a small model of Kubernetes and members."""
+
+import asyncio
+
+import pytest
+
+from fauna_operator.reconcile import Cluster
+from fauna_operator.render import names
+from fauna_operator_world import (
+    NAME,
+    NAMESPACE,
+    Crash,
+    World,
+    conditions,
+    fresh,
+    settle,
+)
+
+
+def cluster(world: World) -> Cluster:
+    return Cluster(world, world, (NAMESPACE, NAME))
+
+
+def run(world: World) -> None:
+    asyncio.run(settle(world, cluster(world)))
+
+
+def test_three_members_from_nothing() -> None:
+    """A new FaunaCluster becomes three voters, open to clients, and says so."""
+    world = fresh()
+
+    run(world)
+
+    assert [1, 2, 3] == sorted(world.voters)
+    assert world.open
+    assert ("True", "QuorumHealthy") == conditions(world)["Available"]
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+    assert ("False", "SurvivesOneLoss") == conditions(world)["QuorumAtRisk"]
+
+
+def test_the_identity_is_stored_before_any_pod() -> None:
+    """Status, then the ConfigMap, then claims that carry it, then pods."""
+    world = fresh()
+
+    run(world)
+
+    firsts = [
+        next(i for i, line in enumerate(world.log) if word in line)
+        for word in ("status", "ConfigMap", "PersistentVolumeClaim", "'Pod'", "/cluster/init")
+    ]
+    assert sorted(firsts) == firsts
+
+
+def test_a_quiet_cluster_is_left_alone() -> None:
+    """A settled cluster is read and never written."""
+    world = fresh()
+    run(world)
+    written = len(world.log)
+
+    run(world)
+
+    assert written == len(world.log)
+
+
+def test_a_killed_operator_bootstraps_once_for_every_write() -> None:
+    """Killed before its n-th write, for every n, a new operator ends with one cluster of three."""
+    world = fresh()
+    run(world)
+    writes = len(world.log)
+
+    for n in range(writes):
+        world = fresh()
+        world.faults.crash_after = n
+        with pytest.raises(Crash):
+            run(world)
+        run(world)
+        assert (n, 1, [1, 2, 3], True) == (n, world.formed, sorted(world.voters), world.open)
+
+
+def test_a_lost_answer_at_every_write_does_no_harm() -> None:
+    """Each write in turn happens but looks failed; the end is the same."""
+    world = fresh()
+    run(world)
+    writes = len(world.log)
+
+    async def lose(n: int) -> World:
+        world = fresh()
+        loop = cluster(world)
+        for _ in range(200):
+            world.faults.lose_answer = len(world.log) == n
+            if len(world.log) > n:
+                break
+            try:
+                await loop.one_pass()
+            except Exception:  # noqa: BLE001 the loop's own net
+                continue
+            finally:
+                world.kubelets()
+        world.faults.lose_answer = False
+        await settle(world, loop)
+        return world
+
+    for n in range(writes):
+        world = asyncio.run(lose(n))
+        assert (n, 1, [1, 2, 3]) == (n, world.formed, sorted(world.voters))
+
+
+@pytest.mark.parametrize("victims", [[1], [2], [3], [1, 2], [1, 2, 3]])
+def test_deleted_pods_come_back_on_their_volumes(victims: list[int]) -> None:
+    """Whichever pods are deleted, together or alone, they come back at once with their data."""
+    world = fresh()
+    run(world)
+    before = dict(world.voters)
+    for serial in victims:
+        del world.objects["Pod", f"{NAME}-{serial}"]
+
+    run(world)
+
+    assert before == world.voters
+    assert [f"{NAME}-1", f"{NAME}-2", f"{NAME}-3"] == world.pods()
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_a_pod_that_ended_is_made_again(phase: str) -> None:
+    """An evicted pod is deleted by uid and comes back."""
+    world = fresh()
+    run(world)
+    pod = world.objects["Pod", f"{NAME}-2"]
+    pod["status"] = {"phase": phase}
+
+    run(world)
+
+    assert pod["metadata"]["uid"] != world.objects["Pod", f"{NAME}-2"]["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("also", [[], ["map"], ["map", "claims"]])
+def test_a_wiped_status_is_rebuilt(also: list[str]) -> None:
+    """Status gone, and even ConfigMap and annotations: live members still know who they are."""
+    world = fresh()
+    run(world)
+    before = world.objects[names.KIND, NAME].pop("status")
+    if "map" in also:
+        del world.objects["ConfigMap", f"{NAME}-identity"]
+    if "claims" in also:
+        for serial in (1, 2, 3):
+            claim = world.objects["PersistentVolumeClaim", f"data-{NAME}-{serial}"]
+            del claim["metadata"]["annotations"][names.LATCH]
+
+    run(world)
+
+    after = world.objects[names.KIND, NAME]["status"]
+    for key in ("clusterID", "incarnation", "nextMemberSerial", "bootstrapped"):
+        assert before[key] == after[key]
+    assert 1 == world.formed
+
+
+def test_identities_that_disagree_stop_everything() -> None:
+    """Two ids for one cluster: nothing is touched, and a condition names both."""
+    world = fresh()
+    run(world)
+    latch = world.objects["ConfigMap", f"{NAME}-identity"]["data"]
+    latch["latch"] = latch["latch"].replace('"clusterID":"', '"clusterID":"ff')
+    del world.objects["Pod", f"{NAME}-2"]
+
+    run(world)
+
+    assert ("False", "IdentityDisagrees") == conditions(world)["Ready"]
+    assert f"{NAME}-2" not in world.pods()
+
+
+def test_volumes_of_a_former_cluster_are_not_touched() -> None:
+    """A resource made again under the same name finds old volumes and stops."""
+    world = fresh()
+    run(world)
+    world.put(world.objects[names.KIND, NAME] | {"status": {}})
+
+    run(world)
+
+    assert ("False", "VolumesOfFormerCluster") == conditions(world)["Ready"]
+    assert 1 == world.formed
+
+
+def test_serials_start_above_a_former_cluster() -> None:
+    """Old pods and volumes are gone, the ConfigMap is not: no name is used twice."""
+    world = fresh()
+    run(world)
+    for key in [k for k in world.objects if k[0] in ("Pod", "PersistentVolumeClaim")]:
+        del world.objects[key]
+    world.voters, world.learners, world.formed, world.open = {}, {}, 0, False
+    old = world.objects[names.KIND, NAME]
+    world.put({**old, "status": {}})
+
+    run(world)
+
+    assert [4, 5, 6] == sorted(world.voters)
+
+
+def test_paused_touches_nothing_and_still_tells() -> None:
+    """With `paused` a deleted pod stays away, and status says so."""
+    world = fresh()
+    run(world)
+    world.objects[names.KIND, NAME]["spec"]["paused"] = True
+    del world.objects["Pod", f"{NAME}-2"]
+
+    run(world)
+
+    assert [f"{NAME}-1", f"{NAME}-3"] == world.pods()
+    assert ("True", "Asked") == conditions(world)["Paused"]
+    assert ("True", "MemberDown") == conditions(world)["Degraded"]
+
+
+@pytest.mark.parametrize("way", ["deleted", "emptied"])
+def test_a_lost_volume_is_replaced_before_it_is_removed(way: str) -> None:
+    """A new serial joins as learner and is swapped in; the old id is out, its name not reused."""
+    world = fresh()
+    run(world)
+    claim = world.objects["PersistentVolumeClaim", f"data-{NAME}-2"]
+    if way == "deleted":
+        del world.objects["PersistentVolumeClaim", f"data-{NAME}-2"]
+        del world.objects["Pod", f"{NAME}-2"]
+    else:
+        del world.directories[claim["metadata"]["uid"]]
+
+    run(world)
+
+    assert [1, 3, 4] == sorted(world.voters)
+    assert [f"{NAME}-1", f"{NAME}-3", f"{NAME}-4"] == world.pods()
+    assert any('"op":"swap"' in line for line in world.log)
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_replacement_can_be_forbidden() -> None:
+    """With selfHealing off a lost volume is reported, and nothing else."""
+    world = fresh(selfHealing={"enabled": False})
+    run(world)
+    del world.objects["PersistentVolumeClaim", f"data-{NAME}-2"]
+    del world.objects["Pod", f"{NAME}-2"]
+
+    run(world)
+
+    assert [1, 2, 3] == sorted(world.voters)
+    assert ("True", "ReplaceBlocked") == conditions(world)["Degraded"]
+
+
+def test_two_lost_volumes_are_told_and_not_papered_over() -> None:
+    """Without a majority nothing is replaced; status says that the quorum is lost."""
+    world = fresh()
+    run(world)
+    for serial in (2, 3):
+        del world.objects["PersistentVolumeClaim", f"data-{NAME}-{serial}"]
+        del world.objects["Pod", f"{NAME}-{serial}"]
+    loop = cluster(world)
+
+    asyncio.run(settle(world, loop))
+
+    assert [f"{NAME}-1"] == world.pods()
+    assert "False" == conditions(world)["Available"][0]
+    assert 1 == world.formed
+
+
+@pytest.mark.parametrize("counts", [[5, 3], [1, 3], [5, 1], [3, 7, 3]])
+def test_scaling(counts: list[int]) -> None:
+    """Editing replicas adds and removes voters one by one; volumes that leave are put aside."""
+    world = fresh()
+    run(world)
+    for count in counts:
+        world.objects[names.KIND, NAME]["spec"]["replicas"] = count
+        run(world)
+
+        assert count == len(world.voters)
+        assert count == len(world.pods())
+        assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_a_rollout_takes_followers_first_and_the_leader_last() -> None:
+    """A new image reaches every pod; none goes before the one ahead of it is back."""
+    world = fresh()
+    run(world)
+    world.objects[names.KIND, NAME]["spec"]["image"] = {"tag": "next"}
+    before = len(world.log)
+
+    run(world)
+
+    gone = [line for line in world.log[before:] if line.startswith(("delete Pod", "/cluster/tr"))]
+    assert [
+        f"delete Pod {NAME}-2",
+        f"delete Pod {NAME}-3",
+        '/cluster/transfer {"to":2}',
+        f"delete Pod {NAME}-1",
+    ] == gone
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_an_api_server_that_is_away_changes_nothing() -> None:
+    """Reads fail for a while; when they work again nothing was replaced."""
+    world = fresh()
+    run(world)
+    written = len(world.log)
+    world.faults.refuse_reads = 50
+
+    run(world)
+
+    assert written == len(world.log)
