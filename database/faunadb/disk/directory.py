@@ -64,6 +64,7 @@ class DataDirectory:
         self.engine = self._states.open(number)
         self._states.take_over(number)
         self._state_number = number
+        self.snapshots.prune()
         return self.engine
 
     def disown_state(self) -> None:

@@ -258,16 +258,24 @@ class Snapshots:
             data_sha256=sha256,
             chunk_crcs=crcs,
         )
-        return self.keep(TAKING, manifest, received=False)
+        snapshot = self.keep(TAKING, manifest, encode_manifest(manifest), received=False)
+        self.prune()
+        return snapshot
 
-    def keep(self, path: str, manifest: Manifest, *, received: bool) -> Snapshot:
-        """Give verified and synced data their place among the snapshots; durable on return."""
-        block = encode_manifest(manifest)
+    def keep(self, path: str, manifest: Manifest, block: bytes, *, received: bool) -> Snapshot:
+        """Give verified and synced data their place among the snapshots; durable on return.
+
+        Returns the snapshot of the same entry that is there already, if it was verified.
+        """
+        target = snapshot_path(manifest.id)
+        for kept in self._kept:
+            if kept.path == target and target in self._verified:
+                self._files.remove(path)
+                return kept
         write_new(self._files, f"{path}/{MANIFEST}", block)
         if received:
             write_new(self._files, f"{path}/{RECEIVED}", b"")
         self._files.fsync_directory(path)
-        target = snapshot_path(manifest.id)
         if target in self._files.list(""):
             self._files.remove(target)
             self._files.fsync_directory("")

@@ -1,0 +1,1 @@
+"""The simulator: the real member over a simulated disk, network and clock. Never shipped."""
