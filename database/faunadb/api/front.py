@@ -7,6 +7,7 @@ and must find nobody.
 """
 
 import asyncio
+from typing import cast
 
 from faunadb.api.auth import Authenticator
 from faunadb.api.http1 import Http1
@@ -91,8 +92,8 @@ class _Connection(asyncio.Protocol):
         self._began_s = hub.now_s()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the shape of asyncio.Transport and not its class
+        self._transport = transport = cast("asyncio.Transport", transport)
         if len(self._connections) >= self._hub.limits.connections_max or self._hub.draining:
             transport.abort()
             return
@@ -108,6 +109,9 @@ class _Connection(asyncio.Protocol):
         self._first += data
         if self._first.startswith(_PREFACE):
             self._speaks = Http2(self._hub, self._transport)
+        elif self._first.startswith(b"PRI ") and not _PREFACE.startswith(self._first):
+            self._speaks = http1 = Http1(self._hub, self._transport)
+            http1.refuse()
         elif not _PREFACE.startswith(self._first):
             self._speaks = Http1(self._hub, self._transport)
         else:

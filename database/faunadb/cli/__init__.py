@@ -7,7 +7,3 @@
 Exit codes: 0, 64 usage, 74 I/O, 78 identity or corruption; the last two with one line of JSON
 on standard error and in the termination message.
 """
-
-from faunadb.cli.main import main
-
-__all__ = ["main"]

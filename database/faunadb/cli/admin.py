@@ -77,7 +77,5 @@ async def _call(
     connector = aiohttp.TCPConnector(ssl=client_context(tls_dir))
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         method = "GET" if body is None else "POST"
-        async with session.request(
-            method, url, json=body, server_hostname=server_name
-        ) as response:
+        async with session.request(method, url, json=body, server_hostname=server_name) as response:
             return response.status, json.loads(await response.text())

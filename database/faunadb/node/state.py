@@ -98,6 +98,12 @@ class AppliedState:
     def has_lease(self, process: bytes) -> bool:
         return self._lease(process) is not None
 
+    @property
+    def worker_number(self) -> int:
+        """Return the leased number of this process, 0 while it draws no ids."""
+        lease = self._lease(self._process)
+        return lease.worker if lease is not None else 0
+
     def is_read_only(self, query: Query) -> bool:
         prepared = self._language.prepare(query, self._schema(query))
         return isinstance(prepared, Answer) or prepared.program.read_only

@@ -1,0 +1,5 @@
+"""`python -m faunadb`."""
+
+from faunadb.cli.main import main
+
+main()

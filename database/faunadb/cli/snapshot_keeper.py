@@ -1,0 +1,154 @@
+"""Snapshots of a running member: taken when due, sent to who is behind, installed when received.
+
+Copying, hashing and verifying happen on one thread of their own; the event loop only hears of
+the end. One thing at a time: a copy that is taken, or one that is sent.
+
+    install   the received directory is durable → the log records a restart → the state is
+              swapped → the core is told (SAFETY 17; each step may be the last before a crash)
+
+Trap: the engine that is swapped out must have no reader; the member ends its views first.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from faunadb.disk.directory import DataDirectory
+from faunadb.disk.flusher import Flusher
+from faunadb.disk.ports import CopyAborted
+from faunadb.disk.snapshots import Snapshot
+from faunadb.disk.space import Space, admit
+from faunadb.disk.wal import SEGMENT_BYTES
+from faunadb.node.ports import Files, Log, LogRestart
+from faunadb.raft.entries import Index, MemberId, SnapshotMeta
+from faunadb.raft.events import SendSnapshot, Token
+from faunadb.store.ports import KeyValue
+
+LOG_ENTRIES_KEPT = 10_000  # behind the newest snapshot, so that a short absence needs no transfer
+
+
+class Transfer(Protocol):
+    """Sends one snapshot over its own connection; returns whether it was received whole."""
+
+    def __call__(self, to: MemberId, snapshot: Snapshot) -> Awaitable[bool]: ...
+
+
+class SnapshotKeeper:
+    """Implements `member.SnapshotService`. `run` is to be a task of the program."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        files: Files,
+        log: Log,
+        flusher: Flusher,
+        *,
+        transfer: Transfer | None,
+        swapped: Callable[[KeyValue], None],
+        act: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._directory, self._files, self._log, self._flusher = directory, files, log, flusher
+        self._transfer, self._swapped, self._act = transfer, swapped, act
+        self._threads = ThreadPoolExecutor(1, "snapshots")
+        self._due = asyncio.Event()
+        self._sends: asyncio.Queue[tuple[SendSnapshot, Callable[[bool], None]]] = asyncio.Queue(64)
+        self._installs: dict[int, tuple[SnapshotMeta, Callable[[], None]]] = {}
+        self._restarts = 0
+        self._snapshot_written_bytes = 0
+        self.sending: MemberId = MemberId(0)
+
+    # ------------------------------------------------------------ what the member asks
+
+    def send(self, wanted: SendSnapshot, done: Callable[[bool], None]) -> None:
+        try:
+            self._sends.put_nowait((wanted, done))
+        except asyncio.QueueFull:
+            done(False)  # noqa: FBT003 - the shape of the port
+
+    def install(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
+        self._restarts += 1
+        token = Token(meta.id.term, -self._restarts)
+        self._installs[token.sequence] = (meta, done)
+        self._log.submit(LogRestart(token, meta.id))
+
+    def restart_recorded(self, token: Token) -> None:
+        """The log recorded the restart that `install` asked for: swap the state."""
+        _, done = self._installs.pop(token.sequence)
+        with self._flusher.paused():
+            engine = self._directory.swap_state()
+        self._swapped(engine)
+        done()
+
+    def tick(self, applied: Index) -> Index:
+        engine = self._directory.engine
+        space = Space(
+            free=self._files.free_bytes(),
+            state=engine.data_bytes(),
+            older_snapshot=0,
+            log_since_snapshot=engine.written_bytes() - self._snapshot_written_bytes,
+            segment=SEGMENT_BYTES,
+            spare_ready=True,
+        )
+        if admit(space).snapshot_due:
+            self._due.set()
+        cut = self._directory.snapshots.cut_index()
+        if cut:
+            self._log.cut(cut)
+        newest = self._directory.snapshots.newest()
+        if newest is None:
+            return Index(0)
+        return Index(max(0, min(newest.id.index, applied - LOG_ENTRIES_KEPT)))
+
+    def newest(self) -> SnapshotMeta | None:
+        """Return the newest snapshot for `GET /cluster`."""
+        found = self._directory.snapshots.newest()
+        return found.meta if found is not None else None
+
+    # ------------------------------------------------------------ the tasks
+
+    async def run(self) -> None:
+        """Take and send until cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._take_when_due(loop))
+                group.create_task(self._send_when_asked(loop))
+        finally:
+            self._threads.shutdown(wait=True)
+
+    async def _take_when_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            await loop.run_in_executor(self._threads, self._take)
+
+    async def _send_when_asked(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            wanted, done = await self._sends.get()
+            snapshot = self._directory.snapshots.find(wanted.index_min)
+            if snapshot is None:
+                await loop.run_in_executor(self._threads, self._take)
+                snapshot = self._directory.snapshots.find(wanted.index_min)
+            ok = False
+            if snapshot is not None and self._transfer is not None:
+                self.sending = wanted.to
+                try:
+                    ok = await self._transfer(wanted.to, snapshot)
+                finally:
+                    self.sending = MemberId(0)
+            self._report(done, ok=ok)
+
+    def _report(self, done: Callable[[bool], None], *, ok: bool) -> None:
+        self._act(lambda: done(ok))
+
+    def _take(self) -> None:
+        snapshots, engine = self._directory.snapshots, self._directory.engine
+        written = engine.written_bytes()
+        try:
+            snapshots.take(engine)
+        except CopyAborted:
+            return  # too many writes meanwhile; it is still due
+        self._snapshot_written_bytes = written
+        snapshots.verify_all()
+        snapshots.prune()

@@ -1,0 +1,97 @@
+"""The worker process: evaluates one long query after the other on the state's file.
+
+Started by `node/workers.py` with a pipe on standard input and output. It has a deep stack for
+deep recursion, a limit of memory, and dies with the member that started it.
+
+Trap: standard output carries frames; nothing else may ever be printed there.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from faunadb.disk.engine import LmdbEngine
+from faunadb.errors import FaunaError
+from faunadb.fql.budget import (
+    RECURSION_LIMIT_DEEP,
+    STACK_BYTES_DEEP,
+    STEPS_IN_WORKER,
+    Budget,
+    OverBudget,
+)
+from faunadb.node.jobs import LENGTH, Job, JobDone, decode_job, encode_frame
+from faunadb.node.language import Language, Prepared
+from faunadb.node.sliced import SlicedReader
+from faunadb.node.world import SystemChance, SystemClock
+from faunadb.store.bookkeeping import read_bookkeeping
+from faunadb.store.ids import IdSource
+from faunadb.store.schema import SchemaCache
+
+MEMORY_BYTES_MAX = STACK_BYTES_DEEP + 768 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
+
+
+def run_worker(data_dir: Path, cursor_key: bytes, incarnation: bytes, parent: int) -> None:
+    """Serve until standard input ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    sys.setrecursionlimit(RECURSION_LIMIT_DEEP)
+    threading.stack_size(STACK_BYTES_DEEP)
+    worker = _Worker(data_dir, Language(cursor_key, incarnation, SystemChance().bytes))
+    thread = threading.Thread(target=worker.serve)
+    thread.start()
+    thread.join()
+
+
+class _Worker:
+    def __init__(self, data_dir: Path, language: Language) -> None:
+        self._data_dir, self._language = data_dir, language
+        self._engine: LmdbEngine | None = None
+        self._schemas = SchemaCache()
+        self._ids: dict[int, IdSource] = {}
+
+    def serve(self) -> None:
+        source, sink = sys.stdin.buffer, sys.stdout.buffer
+        while len(head := source.read(LENGTH.size)) == LENGTH.size:
+            job = decode_job(source.read(LENGTH.unpack(head)[0]))
+            try:
+                done = self._evaluate(job)
+            except OverBudget as over:
+                done = JobDone(refused=f"The query is {over}: it would take too long.")
+            except MemoryError:
+                done = JobDone(refused="The query needs more memory than one query may have.")
+            except FaunaError as error:
+                done = JobDone(refused=str(error))
+            sink.write(encode_frame(done))
+            sink.flush()
+
+    def _evaluate(self, job: Job) -> JobDone:
+        engine = self._open(job.state)
+        with engine.read() as first:
+            base = read_bookkeeping(first).applied
+            schema = self._schemas.at(first, job.query.caller.scope, job.ts)
+        reader = SlicedReader(engine, SystemClock())
+        ids = self._ids.setdefault(job.worker, IdSource(job.worker))
+        try:
+            view = self._language.view(reader, schema, job.ts, ids.draw)
+            answer = self._language.prepare(job.query, schema)
+            if isinstance(answer, Prepared):
+                budget = Budget(STEPS_IN_WORKER, deep=True)
+                answer = self._language.evaluate(job.query, answer, view, budget)
+            return JobDone(answer, view.effects(base, job.term) if job.term else None)
+        finally:
+            reader.close()
+
+    def _open(self, state: str) -> LmdbEngine:
+        if self._engine is None or self._engine.path != state:
+            if self._engine is not None:
+                self._engine.close()
+            self._engine = LmdbEngine(self._data_dir, state)
+            self._schemas.clear()
+        return self._engine
