@@ -72,6 +72,11 @@ class Http1:
         self._pump()
         self._read_or_wait()
 
+    def refuse(self) -> None:
+        """Answer 400 to whatever this is, and close."""
+        self._fail(_BROKEN)
+        self._pump()
+
     def _feed(self, data: bytes) -> bytes:
         """Parse; return what is left when a client asked for another protocol in vain."""
         rest = b""
@@ -85,8 +90,10 @@ class Http1:
             return b""
         if self._in_headers and message == self._messages:
             self._unfinished_bytes += len(data)  # a line that the parser holds back grows, too
-            if self._unfinished_bytes > self._limits.header_bytes_max:
-                self._fail(_BROKEN)
+        if self._in_headers and self._limits.header_bytes_max < max(
+            self._unfinished_bytes, self._header_bytes
+        ):
+            self._fail(_BROKEN)
         if self._refusal is not None:
             self._fail(self._refusal)
         if self._wants_continue:
@@ -156,7 +163,7 @@ class Http1:
 
     def on_message_complete(self) -> None:
         self._request_began_s = None
-        self._in_headers = True
+        self._in_headers, self._header_bytes = True, 0
         if self._refusal is not None or self._finished:
             return
         method = self._parser.get_method().decode("latin-1")

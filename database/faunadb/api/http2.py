@@ -21,6 +21,8 @@ from faunadb.api.bodies import Response
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
 
+PREFACE_BYTES = 24
+_FRAME_BYTES_MAX = 16_384  # the protocol's default, which we keep
 _WINDOW_BYTES = 1024 * 1024  # what one stream may send before we acknowledge
 _ERROR = h2.errors.ErrorCodes
 _SETTING = h2.settings.SettingCodes
@@ -49,6 +51,7 @@ class Http2:
         self._unsent_bytes = 0
         self._in_flight = 0
         self._resets = 0
+        self._skip, self._head = PREFACE_BYTES, b""  # of the frame that is coming in
         self._closed = False
         self._paused = False
         self._flush_scheduled = False
@@ -74,6 +77,9 @@ class Http2:
         """Take bytes of the client."""
         if self._closed:
             return
+        if self._is_overlong(data):
+            self._close(_ERROR.FRAME_SIZE_ERROR)
+            return
         try:
             events = self._h2.receive_data(data)
         except (h2.exceptions.H2Error, ValueError):
@@ -83,6 +89,22 @@ class Http2:
             if not self._closed:
                 self._happened(event)
         self._flush()
+
+    def _is_overlong(self, data: bytes) -> bool:
+        """Return whether a frame announces more than we allow; h2 would first collect all of it."""
+        at, size = self._skip, len(data)
+        while at < size:
+            head = self._head + data[at : at + 3 - len(self._head)]
+            at += len(head) - len(self._head)
+            self._head = head
+            if len(head) == 3:
+                length = int.from_bytes(head, "big")
+                if length > _FRAME_BYTES_MAX:
+                    return True
+                self._head = b""
+                at += 6 + length
+        self._skip = at - size
+        return False
 
     def _happened(self, event: h2.events.Event) -> None:
         match event:
