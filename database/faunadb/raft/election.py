@@ -61,9 +61,15 @@ def own_vote_synced(s: State) -> None:
 
 
 def on_pre_vote_request(s: State, m: PreVoteRequest) -> None:
-    """Answer what we would do; a refusal tells our term, so that a late member catches up."""
+    """Answer what we would do; a refusal tells our term, so that a late member catches up.
+
+    Who asks has stopped protecting the leader. If it may have refused us before, and we have
+    the newer log, we ask it again at once: nobody else could win now.
+    """
     granted = s.joined and m.term >= s.term and m.last >= s.log.last and not s.lease_holds()
     s.send(m.sender, PreVoteResponse(s.me, s.term, m.term, granted))
+    if s.role is Role.PRE_CANDIDATE and m.last < s.log.last:
+        s.send(m.sender, PreVoteRequest(s.me, s.term, s.log.last))
 
 
 def on_pre_vote_response(s: State, m: PreVoteResponse) -> None:

@@ -66,13 +66,20 @@ class Persisted(msgspec.Struct, frozen=True, gc=False):
 
 
 class SnapshotPersisted(msgspec.Struct, frozen=True):
-    """The snapshot that `Update.install_snapshot` asked for is durable and swapped in."""
+    """The snapshot that `Update.install_snapshot` asked for is durable and swapped in.
+
+    Until then the core neither appends nor commits; it still votes.
+    """
 
     meta: SnapshotMeta
 
 
 class SnapshotSent(msgspec.Struct, frozen=True, gc=False):
-    """A transfer that `Update.send_snapshot` asked for ended."""
+    """A transfer that `Update.send_snapshot` asked for ended, also when it could not begin.
+
+    Every request is answered, or the peer gets no entries any more. Not ok: it is asked for
+    again after the peer's next heartbeat.
+    """
 
     to: MemberId
     ok: bool
@@ -91,7 +98,11 @@ class LogCut(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReadAsked(msgspec.Struct, frozen=True, gc=False):
-    """Somebody wants a linearizable read (dissertation 6.4). Answered by `Update.reads_ready`."""
+    """Somebody wants a linearizable read (dissertation 6.4). Answered by `Update.reads_ready`.
+
+    Tokens are the caller's; each gets exactly one answer while the process lives. Without a
+    known leader the answer is None, at once: wait for the next `RoleChange` before asking again.
+    """
 
     token: int
 
@@ -116,13 +127,22 @@ class ChangeAsked(msgspec.Struct, frozen=True):
 
 
 class TransferAsked(msgspec.Struct, frozen=True, gc=False):
-    """Hand leadership to `to`, or to the most caught-up voter when 0."""
+    """Hand leadership to `to`, or to the most caught-up voter when 0.
+
+    Only a leader does, and only to a voter; then proposals are refused until it is deposed, or
+    for an election timeout if that does not come. There is no answer but the `RoleChange`.
+    """
 
     to: MemberId = MemberId(0)
 
 
 class DiskState(msgspec.Struct, frozen=True, gc=False):
-    """How the disk does: free bytes, and the age in ticks of the oldest fsync that is running."""
+    """How the disk does: free bytes, and the age in ticks of the oldest fsync that is running.
+
+    Tell it at least once a heartbeat while a sync runs long, and 0 when it is over: a member
+    whose disk hangs for an election timeout stops leading and does not campaign. The bytes are
+    not looked at: what may still be written is the caller's decision (SAFETY 21).
+    """
 
     free_bytes: int
     stall_ticks: int

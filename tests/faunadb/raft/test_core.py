@@ -230,6 +230,19 @@ def test_a_vote_request_does_not_disturb_who_hears_its_leader() -> None:
     assert core(cluster, 2).term == 9
 
 
+@pytest.mark.parametrize(
+    ("term", "index", "granted"), [(1, 9, False), (2, 1, False), (2, 2, True), (3, 1, True)]
+)
+def test_votes_go_to_logs_as_new_as_ours(term: int, index: int, granted: bool) -> None:
+    """The higher last term wins, then the higher index (Raft 5.4.1); ours ends at 2/2."""
+    cluster = led()
+    last = EntryId(Term(term), Index(index))
+
+    update = cluster.step(2, Received(VoteRequest(THREE, Term(5), last, forced=True), nonce_of(3)))
+
+    assert granted == update.messages_after_sync[0].message.granted  # type: ignore[union-attr]
+
+
 def test_a_pre_vote_changes_nothing() -> None:
     """It is answered, and neither timer nor term nor disk know of it (etcd #8243)."""
     cluster = led()
