@@ -24,6 +24,7 @@ from kind_test_helpers.recipes import (
     DEBIAN,
     GO,
     HELM,
+    KIND,
     KUBE_LOCAL,
     NODE,
     PAUSE,
@@ -138,6 +139,7 @@ BUILDERS: dict[Recipe, Builder] = {
     COREDNS: build_go_program,
     KUBE_LOCAL: build_kube_local,
     HELM: build_go_program,
+    KIND: build_go_program,
 }
 
 

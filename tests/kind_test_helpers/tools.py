@@ -16,7 +16,7 @@ from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
 from kind_test_helpers.locks import held
 from kind_test_helpers.places import cache
 from kind_test_helpers.progress import say, stage
-from kind_test_helpers.recipes import Recipe
+from kind_test_helpers.recipes import KIND, Recipe
 
 
 def ensure(recipe: Recipe) -> Path:
@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
         return 64
     try:
         install_missing()
-        for recipe in [by_name[name] for name in arguments] or BUILDERS:
+        everything = [recipe for recipe in BUILDERS if recipe is not KIND]  # only with Docker
+        for recipe in [by_name[name] for name in arguments] or everything:
             say(f"{recipe.name} {recipe.version}: {ensure(recipe)}")
         forget_go_work()
     except Unavailable as reason:

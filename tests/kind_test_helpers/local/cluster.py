@@ -149,7 +149,7 @@ def start(cluster: LocalCluster, archives: list[Path]) -> None:
         for name in (CLASS, CAPPED_CLASS):
             cluster.api.apply(
                 f"/apis/storage.k8s.io/v1/storageclasses/{name}",
-                storage_class(name, default=name == CLASS),
+                storage_class(name),
                 manager="kind-test-helpers",
             )
         say("the control plane answers")

@@ -100,15 +100,20 @@ class Machine:
         """Start a daemon on the host that belongs to this machine all the same."""
         self._launch(daemon, [str(word) for word in command])
 
+    def start_on_network(self, daemon: str, *command: str | Path) -> None:
+        """Start a daemon that sees the host's files but this machine's network."""
+        network = ("nsenter", f"--target={self.init}", "--net", "--no-fork", "--")
+        self._launch(daemon, [*network, *(str(word) for word in command)])
+
     def pid(self, daemon: str) -> int:
         """The pid of a running daemon, as the host sees it; raises LookupError when it is not."""
         try:
             entered = int((self.folder / "pids" / daemon).read_text())
         except FileNotFoundError:
             raise LookupError(f"{daemon} was never started on {self.name}") from None
-        if child := child_of(entered):
-            return child
-        raise LookupError(f"{daemon} does not run on {self.name}")
+        if (found := child_of(entered) if is_entrance(entered) else living(entered)) is None:
+            raise LookupError(f"{daemon} does not run on {self.name}")
+        return found
 
     def is_running(self, daemon: str) -> bool:
         try:
@@ -197,3 +202,21 @@ def child_of(parent: int) -> int | None:
         if int(above) == parent and state not in "ZX":
             return int(stat.parent.name)
     return None
+
+
+def living(pid: int) -> int | None:
+    """The pid, if its process is one of a cluster's and not dead; None otherwise."""
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+    return pid if "/fauna-local-" in groups and state not in "ZX" else None
+
+
+def is_entrance(pid: int) -> bool:
+    """Whether a process only brought another into the machine and waits for it."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() in ("sh", "nsenter", "unshare")
+    except OSError:
+        return False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kind_test_helpers.commands import await_that, run, succeeds
 from kind_test_helpers.local import cgroups
+from kind_test_helpers.local.capped import mount_capped
 from kind_test_helpers.local.layout import CONTROL, number_of
 from kind_test_helpers.local.machine import Machine
 
@@ -85,6 +86,38 @@ class Node:
             ],
             "proxy": [self.kube_local, "proxy", f"--config={folder}/proxy.json"],
         }
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command on the node and return what it printed."""
+        return self.machine.run(*command)
+
+    def launch(self, name: str, *command: str | Path) -> None:
+        """Start a program of a test on the node's network, in the background."""
+        self.machine.start_on_network(name, *command)
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop every process of the node between two instructions, or let them go on."""
+        cgroups.freeze(self.machine.cgroup, frozen=frozen)
+
+    def unplug(self, *, unplugged: bool) -> None:
+        """Take down the node's cable, or bring it up: nothing passes in either direction."""
+        veth = self.machine.layout.veth(self.name)
+        run("ip", "link", "set", veth, "down" if unplugged else "up")
+
+    def power_off(self) -> None:
+        """Pull the plug: everything on the node ends between two instructions."""
+        self.machine.power_off()
+
+    def power_on(self) -> None:
+        """Start the node again on the disks that it had."""
+        self.machine.power_on()
+        for image in self.volumes.glob("*.ext4"):
+            mount_capped(image.with_suffix(""), self.machine)
+        self.start()
+
+    def stop(self, daemon: str) -> None:
+        """Kill containerd or kubelet; the containers go on."""
+        self.machine.stop(daemon)
 
     def prepare(self) -> None:
         """Write the configuration files; the machine need not be on."""

@@ -4,7 +4,7 @@
 scheduler has given a node, it makes a directory of mode 0777 *on that node* and a `local` volume
 bound to the node, as the disks of a cloud would be. Two storage classes:
 
-- `fauna-local`: a directory; its size is a promise that nobody keeps.
+- `fauna-local`, the default: a directory, which grows by being told so.
 - `fauna-local-capped`: an ext4 file system of exactly the size, mounted through a loop device: a
   disk that can be full.
 
@@ -23,8 +23,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from kind_test_helpers.api import Api, Json, Refused
-from kind_test_helpers.commands import run
 from kind_test_helpers.failures import CommandFailed
+from kind_test_helpers.local.capped import image_of, make_capped
 from kind_test_helpers.local.layout import Layout
 from kind_test_helpers.local.machine import Machine
 
@@ -39,19 +39,21 @@ DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
-def storage_class(name: str, *, default: bool) -> Json:
+def storage_class(name: str) -> Json:
     """The class by which a claim asks for a volume of ours."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
         "metadata": {
             "name": name,
-            "annotations": {"storageclass.kubernetes.io/is-default-class": str(default).lower()},
+            "annotations": {
+                "storageclass.kubernetes.io/is-default-class": str(name == CLASS).lower()
+            },
         },
         "provisioner": DRIVER,
         "volumeBindingMode": "WaitForFirstConsumer",
         "reclaimPolicy": "Delete",
-        "allowVolumeExpansion": True,
+        "allowVolumeExpansion": name == CLASS,
     }
 
 
@@ -102,9 +104,6 @@ class Provisioner:
 
     def _grow(self, claim: Json, volume: Json) -> None:
         name, size = volume["metadata"]["name"], asked(claim)
-        if volume["spec"]["storageClassName"] == CAPPED_CLASS:
-            node = volume["metadata"]["labels"][DRIVER]
-            grow_capped(Path(volume["spec"]["local"]["path"]), bytes_of(size), self._machine(node))
         self.api.merge(f"{VOLUMES}/{name}", {"spec": {"capacity": {"storage": size}}})
         say(f"grew {name} to {size}")
 
@@ -166,38 +165,6 @@ def persistent_volume(claim: Json, name: str, node: str, folder: Path) -> Json:
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [on_node]}]}},
         },
     }
-
-
-def make_capped(folder: Path, size: int, machine: Machine) -> None:
-    """Make a file system of a size in a file, and mount it inside the node."""
-    image = image_of(folder)
-    if not image.exists():
-        unfinished = image.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
-            file.truncate(size)
-        run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "root_owner=0:0", unfinished)
-        unfinished.rename(image)
-    mount_capped(folder, machine)
-
-
-def mount_capped(folder: Path, machine: Machine) -> None:
-    """Mount a capped volume inside its node, unless it is."""
-    script = f"mountpoint -q {folder} || mount -o loop {image_of(folder)} {folder}"
-    machine.run("sh", "-c", f"{script}; chmod 0777 {folder}; rm -rf {folder}/lost+found")
-
-
-def grow_capped(folder: Path, size: int, machine: Machine) -> None:
-    """Enlarge a mounted capped volume while it is used."""
-    with image_of(folder).open("r+b") as file:
-        file.truncate(size)
-    device = machine.run("findmnt", "-n", "-o", "SOURCE", folder).strip()
-    machine.run("losetup", "--set-capacity", device)
-    machine.run("resize2fs", device)
-
-
-def image_of(folder: Path) -> Path:
-    """The file behind a capped volume."""
-    return folder.with_name(f"{folder.name}.ext4")
 
 
 def volume_name(claim: Json) -> str:
