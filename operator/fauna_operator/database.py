@@ -28,6 +28,7 @@ class Address(msgspec.Struct, frozen=True):
     serial: int
     ip: str
     host: str
+    port: int = ADMIN_PORT
 
 
 class Members(Protocol):
@@ -103,7 +104,7 @@ class Door:
             async with asyncio.timeout(deadline_s):
                 async with self._session.request(
                     method,
-                    f"https://{_bracketed(address.ip)}:{ADMIN_PORT}{path}",
+                    f"https://{_bracketed(address.ip)}:{address.port}{path}",
                     data=msgspec.json.encode(body) if body is not None else None,
                     headers={"Content-Type": "application/json"},
                     ssl=self._context,
