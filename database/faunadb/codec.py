@@ -177,5 +177,5 @@ def decode_payload(data: bytes | memoryview) -> Payload:
         raise Malformed("payload of an unknown format version")
     try:
         return _payload_decoder.decode(memoryview(data)[1:])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not a payload: {error}") from error

@@ -20,7 +20,7 @@ from faunadb.store.indexes import Compute
 from faunadb.store.overlay import Overlay
 from faunadb.store.schema import SchemaCache
 from faunadb.store.transaction import QueryView
-from faunadb.values import Fields, Value
+from faunadb.values import Fields, Time, Value
 from store_test_helpers.memory import MemoryKeyValue
 
 LEADER_TERM = 1
@@ -70,6 +70,21 @@ def collection(
     return CollectionDefinition(1024, "Thing", indexes=tuple(found))
 
 
+Program = Callable[[QueryView], object]
+
+
+def putting(
+    coll: CollectionDefinition, doc_id: int, data: Fields, ttl: Time | None = None
+) -> Program:
+    """A program that writes one document."""
+    return lambda view: view.put(coll, doc_id, data, ttl)
+
+
+def deleting(coll: CollectionDefinition, doc_id: int) -> Program:
+    """A program that deletes one document."""
+    return lambda view: view.delete(coll, doc_id)
+
+
 def _path(text: str) -> Path:
     return Path(tuple(text.lstrip("*").split(".")), mva=text.startswith("*"))
 
@@ -104,7 +119,7 @@ class World:
                 compute=self.compute,
             )
 
-    def run(self, program: Callable[[QueryView], object], *, apply: bool = True) -> Effects:
+    def run(self, program: Program, *, apply: bool = True) -> Effects:
         """Evaluate at the tip and append; apply at once unless told not to."""
         view = self.view()
         program(view)

@@ -10,7 +10,7 @@ Trap: an own version has no time yet (`ts` is None).
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedList
 
 from faunadb.errors import QueryError
 from faunadb.store import keys, mvcc
@@ -38,10 +38,11 @@ class Buffer:
         self.reader = reader
         self.scope = scope
         self.ts = ts
-        self.own: SortedDict[bytes, Entry] = SortedDict()
+        self.own: dict[bytes, Entry] = {}  # in the order of writing
         self.valid_before: int | None = None  # first expiry among what was seen, microseconds
         self._points: set[bytes] = {keys.schema_prefix(scope)}
         self._spans: list[_Span] = []
+        self._order: SortedList[bytes] | None = None  # own prefixes, from the first scan on
         self._bytes = 0
 
     def current(self, prefix: bytes) -> Version | None:
@@ -77,7 +78,7 @@ class Buffer:
         self._spans.append(_Span(start, end))
         if next(iter(self.reader.scan(start, end)), None) is not None:
             return False
-        return next(self.own.irange(start, end, (True, False)), None) is None
+        return not self._own_between(start, end)
 
     def write(self, entries: Iterable[tuple[bytes, Entry]]) -> None:
         """Put own versions; refuses, as `invalid_request`, more than 16 MiB in all."""
@@ -85,6 +86,8 @@ class Buffer:
             before = self.own.get(prefix)
             if before is not None:
                 self._bytes -= len(prefix) + len(before.raw)
+            elif self._order is not None:
+                self._order.add(prefix)
             self._bytes += len(prefix) + len(entry.raw)
             self.own[prefix] = entry
         if self._bytes > TRANSACTION_BYTES_MAX:
@@ -98,6 +101,8 @@ class Buffer:
         """Forget own versions."""
         for prefix in prefixes:
             self._bytes -= len(prefix) + len(self.own.pop(prefix).raw)
+            if self._order is not None:
+                self._order.remove(prefix)
 
     def reads(self) -> ReadSet:
         """Return what was read so far, also by scans that are not finished."""
@@ -106,13 +111,20 @@ class Buffer:
 
     def _merged(self, start: bytes, end: bytes, *, reverse: bool) -> Iterator[Version]:
         stored = mvcc.scan_newest(self.reader, start, end, self.ts, reverse=reverse)
-        if not self.own:
+        own = self._own_between(start, end)
+        if not own:
             return stored
-        own = [
-            Version(prefix, None, self.own[prefix].raw)
-            for prefix in self.own.irange(start, end, (True, False), reverse)
-        ]
-        return _merge(stored, own, reverse=reverse) if own else stored
+        if reverse:
+            own.reverse()
+        mine = [Version(prefix, None, self.own[prefix].raw) for prefix in own]
+        return _merge(stored, mine, reverse=reverse)
+
+    def _own_between(self, start: bytes, end: bytes) -> list[bytes]:
+        if not self.own:
+            return []
+        if self._order is None:
+            self._order = SortedList(self.own)
+        return list(self._order.irange(start, end, (True, False)))
 
     def _sees(self, found: Version) -> bool:
         if not found.live_at(self.ts):
