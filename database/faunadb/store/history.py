@@ -1,13 +1,15 @@
 """Which old versions may go? Those that no snapshot at or after the horizon can see.
 
 Of each prefix the newest version at or before the horizon stays, unless it is a deletion or
-had expired by then; everything before it goes. Removal is a logged command with explicit keys
-and time, so that every replica removes the same (SAFETY 12).
+had expired by then; everything before it goes. A deletion goes only in the command that takes
+all that it hides, else a slice that ends there would bring the hidden back. Removal is a logged
+command with explicit keys and time, so that every replica removes the same (SAFETY 12).
 
 Trap: an index entry carries the ttl of its document, so both expire by the same rule.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from faunadb.codec import RemoveVersions
@@ -23,23 +25,37 @@ SchemaOf = Callable[[int], Schema]
 
 def removed_pairs(reader: Reader, command: RemoveVersions) -> list[tuple[bytes, bytes]]:
     """Return the pairs that the command removes; it looks at `keys_max` keys at most."""
-    return [pair for pair, goes in _judged(reader, command) if goes]
+    return _judge(reader, command).go
 
 
-def _judged(reader: Reader, command: RemoveVersions) -> Iterator[tuple[tuple[bytes, bytes], bool]]:
-    horizon, kept = command.horizon_us, b""
-    for visited, (key, raw) in enumerate(reader.scan(command.start, command.end)):
-        if visited == command.keys_max:
-            return
+class _Judgement(NamedTuple):
+    go: list[tuple[bytes, bytes]]
+    visited: int
+    last_key: bytes
+
+
+def _judge(reader: Reader, command: RemoveVersions) -> _Judgement:
+    """Look at a slice. A deletion goes only together with everything that it hides."""
+    go: list[tuple[bytes, bytes]] = []
+    hiding: tuple[bytes, bytes] | None = None
+    visited, kept, last_key = 0, b"", command.start
+    for key, raw in islice(reader.scan(command.start, command.end), command.keys_max):
+        visited, last_key = visited + 1, key
         prefix = key[: -keys.SUFFIX_BYTES]
-        if keys.ts_of(key) > horizon:
-            goes = False
-        elif command.everything or prefix == kept:
-            goes = True
-        else:
-            kept = prefix
-            goes = not mvcc.is_live(raw, horizon)
-        yield (key, raw), goes
+        if hiding is not None and prefix != kept:
+            go.append(hiding)
+            hiding = None
+        if keys.ts_of(key) > command.horizon_us:
+            continue
+        if command.everything or prefix == kept:
+            go.append((key, raw))
+            continue
+        kept = prefix
+        if not mvcc.is_live(raw, command.horizon_us):
+            hiding = (key, raw)
+    if hiding is not None and visited < command.keys_max and not command.end.startswith(kept):
+        go.append(hiding)
+    return _Judgement(go, visited, last_key)
 
 
 class _Stretch(NamedTuple):
@@ -75,15 +91,14 @@ class RemovalPlanner:
             VISITED_AT_ONCE_MAX,
             everything=stretch.everything,
         )
-        judged = list(_judged(reader, command))
-        if len(judged) < VISITED_AT_ONCE_MAX:
+        judged = _judge(reader, command)
+        if judged.visited < VISITED_AT_ONCE_MAX:
             self._place = stretch.end
         else:
             # begin again at the thing whose versions were cut apart, if that is progress
-            last, _ = judged[-1][0]
-            prefix = last[: -keys.SUFFIX_BYTES]
-            self._place = prefix if prefix > command.start else last
-        return command if any(goes for _, goes in judged) else None
+            prefix = judged.last_key[: -keys.SUFFIX_BYTES]
+            self._place = prefix if prefix > command.start else judged.last_key
+        return command if judged.go else None
 
     def _stretch(self, key: bytes, now_us: int) -> _Stretch:
         scope, number = keys.owner_of(key)

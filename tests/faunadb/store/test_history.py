@@ -1,6 +1,6 @@
 """Removal takes only what no snapshot from the horizon on can see."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from faunadb.codec import RemoveVersions
@@ -21,7 +21,7 @@ def picture(world: World, at: int) -> list[tuple[bytes, bytes]]:
         return [(version.prefix, version.raw) for version in found if version.live_at(at)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -34,6 +34,7 @@ def picture(world: World, at: int) -> list[tuple[bytes, bytes]]:
     st.integers(0, 30),
     st.integers(1, 40),
 )
+@example([(1, 0, None), (1, None, None)], 4, 1)
 def test_nothing_that_can_be_read_goes(
     operations: list[tuple[int, int | None, int | None]], horizon: int, keys_max: int
 ) -> None:
