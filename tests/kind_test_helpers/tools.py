@@ -8,6 +8,7 @@ nothing that looks finished and two builds never make the same thing twice.
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from kind_test_helpers.builders import BUILDERS
@@ -16,15 +17,15 @@ from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
 from kind_test_helpers.locks import held
 from kind_test_helpers.places import cache
 from kind_test_helpers.progress import say, stage
-from kind_test_helpers.recipes import KIND, Recipe
+from kind_test_helpers.recipes import KIND, Builder, Recipe
 
 
-def ensure(recipe: Recipe) -> Path:
+def ensure(recipe: Recipe, builders: Mapping[Recipe, Builder] = BUILDERS) -> Path:
     """Return the finished result of a recipe; make it and its needs first if it is missing."""
     if recipe.path.exists():
         return recipe.path
     for need in recipe.needs:
-        ensure(need)
+        ensure(need, builders)
     with held(recipe.folder.name):
         if recipe.path.exists():  # made by another process while this one waited
             return recipe.path
@@ -32,7 +33,7 @@ def ensure(recipe: Recipe) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         with stage(f"{recipe.name} {recipe.version}"):
-            BUILDERS[recipe](recipe, unfinished)
+            builders[recipe](recipe, unfinished)
         assert (unfinished / recipe.result).exists(), f"the builder of {recipe.name} made nothing"
         shutil.rmtree(recipe.folder, ignore_errors=True)
         unfinished.rename(recipe.folder)

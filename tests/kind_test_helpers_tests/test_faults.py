@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -45,6 +46,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys
     assert peer.makefile("rb").readline() == b"hello\\n"
 print(time.monotonic() - began)
 """
+STARTS = "print(len(open('/data/starts').read().split()))"
 SAFE: Json = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -276,8 +278,7 @@ def test_a_forced_deletion_is_at_once(pair: Pair) -> None:
 
 def test_everything_comes_back_on_its_disks_after_a_power_cut(pair: Pair) -> None:
     """All nodes off at once, then on: the same pods start again and find what they wrote."""
-    starts = "print(len(open('/data/starts').read().split()))"
-    before = {name: int(pair.python(name, starts)) for name in ("a", "b")}
+    before = {name: int(pair.python(name, STARTS)) for name in ("a", "b")}
 
     with pair.cluster.faults.powered_off(*pair.cluster.node_names):
         time.sleep(0.5)
@@ -285,7 +286,7 @@ def test_everything_comes_back_on_its_disks_after_a_power_cut(pair: Pair) -> Non
     for name, count in before.items():
         await_that(
             f"{name} to start again",
-            lambda name=name, count=count: count_of(pair, name, starts) > count,
+            partial(started_again, pair, name, count),
             seconds_max=HANG_SECONDS,
         )
     pair.await_hearing("a", "b")
@@ -298,11 +299,12 @@ def test_a_destroyed_volume_is_empty(pair: Pair) -> None:
     assert "[]\n" == pair.python("b", "import os; print(os.listdir('/data'))")
 
 
-def count_of(pair: Pair, pod: str, program: str) -> int:
+def started_again(pair: Pair, pod: str, before: int) -> bool:
+    """Whether the server noted one more start in its volume."""
     try:
-        return int(pair.python(pod, program))
+        return int(pair.python(pod, STARTS)) > before
     except CommandFailed:
-        return 0
+        return False
 
 
 def echo_from_here(address: str) -> None:
