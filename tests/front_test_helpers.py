@@ -16,6 +16,7 @@ from faunadb.errors import InvalidRequest, QueryError
 from faunadb.fql.tagged import Format, encode_result
 from faunadb.fql.template import decode_request
 from faunadb.node.query import Outcome, Query, Reply
+from faunadb.node.report import ClientCluster, ClientMember
 
 
 class FakeDatabase:
@@ -26,6 +27,9 @@ class FakeDatabase:
         self.held: list[Reply] | None = None
         self.outcome: Outcome | None = None
         self.scopes = {"node", "read", "write", "all"}
+        self.cluster: ClientCluster | None = ClientCluster(
+            "ab" * 16, 1, 0, (ClientMember(1, "dev", "http://dev:8443", "voter", leader=True),)
+        )
 
     def submit(self, query: Query, reply: Reply) -> None:
         self.asked.append(query)
@@ -45,6 +49,9 @@ class FakeDatabase:
 
     def ping(self, scope: PingScope) -> bool:
         return scope in self.scopes
+
+    def members(self) -> ClientCluster | None:
+        return self.cluster
 
 
 class Running:

@@ -18,6 +18,7 @@ import msgspec
 
 from faunadb.node.query import Caller, Query, Reply
 from faunadb.node.report import (
+    ClientCluster,
     ClusterReport,
     ConfigurationReport,
     InitAsked,
@@ -50,6 +51,10 @@ class Database(Protocol):
 
     def ping(self, scope: PingScope) -> bool:
         """Return whether this member can serve: node always, read with data, write with leader."""
+        ...
+
+    def members(self) -> ClientCluster | None:
+        """Return whom clients may ask, as far as this member knows; None while it waits."""
         ...
 
 

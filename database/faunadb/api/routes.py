@@ -19,6 +19,7 @@ from faunadb.node.query import Outcome, Query
 _METHODS = {
     "/query/1": ("POST",),
     "/ping": ("GET", "HEAD"),
+    "/cluster/1": ("GET",),
     "/stream/1": ("POST",),
     "/feed/1": ("POST",),
     "/environment/1": ("GET",),
@@ -65,6 +66,8 @@ class Routes:
             self._query(request, respond)
         elif path == "/ping":
             respond(self._ping(query_string))
+        elif path == "/cluster/1":
+            respond(self._cluster(request))
         else:
             self._not_built(path, request, respond)
 
@@ -107,6 +110,17 @@ class Routes:
             text = f"Scope {scope.capitalize()} is not OK"
             return protocol_error(503, "time_out", text)
         return Response(200, b'{"resource":"Scope %s is OK"}' % scope.capitalize().encode())
+
+    def _cluster(self, request: Request) -> Response:
+        """Tell a client with any valid secret who else it may ask (ours, not Fauna's)."""
+        try:
+            self._authenticator.caller(request.headers.get("authorization"))
+        except FaunaError as error:
+            return refusal(error)
+        cluster = self._database.members()
+        if cluster is None:
+            return protocol_error(503, "time_out", "This member waits to be added to a cluster.")
+        return Response(200, msgspec.json.encode(cluster))
 
     def _not_built(self, path: str, request: Request, respond: Respond) -> None:
         try:

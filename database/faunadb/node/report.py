@@ -107,6 +107,28 @@ class InitReport(msgspec.Struct, frozen=True):
     nonce: str
 
 
+# ---------------------------------------------------------------- what clients are told
+
+
+class ClientMember(msgspec.Struct, frozen=True):
+    """A member as clients reach it; `endpoint` is the URL of its client port."""
+
+    id: int
+    name: str
+    endpoint: str
+    role: Literal["voter", "learner"]
+    leader: bool
+
+
+class ClientCluster(msgspec.Struct, frozen=True):
+    """The answer of `GET /cluster/1` on the client port: the applied configuration."""
+
+    cluster_id: str
+    voters: int
+    learners: int
+    members: tuple[ClientMember, ...]
+
+
 # ---------------------------------------------------------------- what a member is told to do
 
 
