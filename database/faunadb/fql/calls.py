@@ -35,7 +35,7 @@ def call_value(rt: Runtime, function: Any, args: Sequence[Any]) -> Any:
     if kind is Lambda:
         code = function.code
         if len(args) != code.parameters and (not code.variadic or len(args) < code.parameters):
-            raise wrong_arity((code.parameters,), code.variadic, len(args))
+            raise wrong_arity((code.parameters,), len(args), variadic=code.variadic)
         return rt.call(function, args)
     if kind is BoundMethod:
         return function.method(rt, function.this, args)
@@ -43,7 +43,7 @@ def call_value(rt: Runtime, function: Any, args: Sequence[Any]) -> Any:
         return call_user(rt, function, args)
     if kind is Collection:
         if len(args) != 1:
-            raise wrong_arity((1,), False, len(args))
+            raise wrong_arity((1,), len(args))
         doc_id = coerce_id(args[0])
         if doc_id is MISFIT:
             raise expected_argument("id", "ID", type_name(args[0]))
@@ -56,11 +56,11 @@ def call_value(rt: Runtime, function: Any, args: Sequence[Any]) -> Any:
 def call_user(rt: Runtime, function: UserFunction, args: Sequence[Any]) -> Any:
     """Call a function of the schema; it runs with its own role when it has one."""
     definition = function.definition
-    if rt.context.role == "client":
+    if rt.context.role == "client" or rt.computing:
         raise denied()
     code = user_code(rt, function)
     if len(args) != code.parameters and (not code.variadic or len(args) < code.parameters):
-        raise wrong_arity((code.parameters,), code.variadic, len(args))
+        raise wrong_arity((code.parameters,), len(args), variadic=code.variadic)
     context = rt.context
     if definition.role is not None:
         rt.context = _as_role(context, definition)

@@ -19,9 +19,9 @@ from faunadb.fql.lower import (
     placeholder_name,
 )
 from faunadb.fql.parser import parse_expression, parse_lambda, parse_query
-from faunadb.fql.program import Program, is_read_only
+from faunadb.fql.program import Program, is_read_only, nodes
 from faunadb.fql.runtime import Compiler, LambdaCode
-from faunadb.fql.syntax import Expr, Lambda, Parameter, ShortLambda
+from faunadb.fql.syntax import Block, Expr, Lambda, Parameter, Placeholder, ShortLambda
 
 assert STANDARD_LIBRARY
 STORED_CODES_MAX = 4096  # bodies of functions, computed fields, checks, defaults, cursors
@@ -42,9 +42,23 @@ def compile_query(text: str, schema: Schema, arguments: tuple[str, ...] = ()) ->
     except RecursionError:
         raise _too_deep() from None
     return Program(
-        body, scope.slots - placeholders - len(arguments), placeholders, arguments, read_only,
+        body,
+        scope.slots - placeholders - len(arguments),
+        _places(tree, placeholders),
+        arguments,
+        read_only,
         STORED,
-    )  # fmt: skip
+    )
+
+
+def _places(tree: Block, count: int) -> tuple[tuple[int, int], ...]:
+    """Return where each placeholder stands."""
+    spans = [(0, 0)] * count
+    if count:
+        for node in nodes(tree):
+            if isinstance(node, Placeholder):
+                spans[node.index] = node.span
+    return tuple(spans)
 
 
 def _too_deep() -> QueryError:

@@ -101,7 +101,8 @@ def decode_cursor(
     if not hmac.compare_digest(mac, _mac(rt.context.cursor_key, body)):
         raise invalid_cursor()
     try:
-        version, what, scope, incarnation, snapshot, size, position, tree = decode_value(body)  # type: ignore[misc,union-attr]
+        decoded: Any = decode_value(body)
+        version, what, scope, incarnation, snapshot, size, position, tree = decoded
     except (Malformed, ValueError, TypeError):
         raise invalid_cursor() from None
     if (version, what, scope, incarnation) != (

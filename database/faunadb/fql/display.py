@@ -10,10 +10,10 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from faunadb.fql.arithmetic import display_double
 from faunadb.fql.decorated import java_double
 from faunadb.fql.documents import as_object, collection_name, read
 from faunadb.fql.failures import too_large
-from faunadb.fql.numbers import display_double
 from faunadb.fql.runtime import (
     STRING_UNITS_MAX,
     BoundMethod,

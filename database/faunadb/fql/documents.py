@@ -23,6 +23,7 @@ from faunadb.fql.runtime import (
     Collection,
     Doc,
     Id,
+    Lambda,
     Module,
     Runtime,
 )
@@ -228,6 +229,8 @@ def computed(rt: Runtime, coll: int) -> tuple[str, ...]:
 def compute(rt: Runtime, doc: Doc, definition: CollectionDefinition, name: str) -> Any:
     """Evaluate a computed field: at most reads, with the caller's rights."""
     field = next(field for field in definition.computed_fields if field.name == name)
+    if rt.computing:
+        raise fail("invalid_computed_field_access", "invalid access of computed field")
     source = f"*computed_field:{definition.name}:{name}*"
     code = rt.compiler.function(field.body, source)
     limit, place = rt.limit, rt.place
@@ -235,18 +238,12 @@ def compute(rt: Runtime, doc: Doc, definition: CollectionDefinition, name: str) 
         rt.limit, rt.place = READ, "computed fields"
     at, rt.at = rt.at, doc.at
     try:
-        return rt.call(_closure(code), [doc])
+        return rt.call(Lambda(code, []), [doc])
     except QueryError as error:
         error.span = (0, 0)
         raise
     finally:
         rt.limit, rt.place, rt.at = limit, place, at
-
-
-def _closure(code: Any) -> Any:
-    from faunadb.fql.runtime import Lambda  # noqa: PLC0415
-
-    return Lambda(code, [])
 
 
 def field(rt: Runtime, doc: Doc, name: str) -> Any:
@@ -265,6 +262,8 @@ def field(rt: Runtime, doc: Doc, name: str) -> Any:
         return doc.extra[name]
     match name:
         case "ts":
+            if rt.computing:
+                raise fail("invalid_timestamp_field_access", "invalid access of timestamp field")
             return time_of(document)
         case "ttl":
             return document.ttl

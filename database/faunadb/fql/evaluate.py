@@ -13,6 +13,7 @@ import msgspec
 
 from faunadb.errors import QueryError
 from faunadb.fql.budget import FRAMES_MAX, Budget, OverBudget
+from faunadb.fql.diagnostics import Diagnostic, InvalidQuery
 from faunadb.fql.documents import MODULES, SYSTEM_BY_NAME
 from faunadb.fql.materialize import materialize
 from faunadb.fql.members import UNBOUND, global_value
@@ -70,11 +71,9 @@ def run(
     if program.read_only:
         rt.limit, rt.place = READ, "a query that is proven to be read-only"
     try:
-        given = [decode_argument(rt, value) for value in arguments]
-        assert len(given) == program.placeholders
-        bound = [decode_argument(rt, (variables or {})[name]) for name in program.names]
+        given = _values(rt, program, arguments)
+        bound = _variables(rt, program, variables or {})
         value = program.body(rt, [*given, *bound, *([None] * program.slots)])
-        finish(rt)
         result = materialize(rt, value)
     except QueryError as error:
         error.log = tuple(rt.log)  # type: ignore[attr-defined]
@@ -91,8 +90,26 @@ def run(
     return Evaluated(result, tuple(rt.log), stats, rt.valid_before)
 
 
-def finish(rt: Runtime) -> None:
-    """Do what is checked once at the end of a query (schema.md §2, step 14)."""
+def _values(rt: Runtime, program: Program, arguments: Sequence[Any]) -> list[Any]:
+    """Return what the placeholders stand for; raises `InvalidQuery` at the placeholder."""
+    assert len(arguments) == len(program.places)
+    values = []
+    for value, place in zip(arguments, program.places, strict=True):
+        try:
+            values.append(decode_argument(rt, value))
+        except ValueRefused as refusal:
+            raise InvalidQuery(Diagnostic(str(refusal), place)) from None
+    return values
+
+
+def _variables(rt: Runtime, program: Program, given: Mapping[str, Any]) -> list[Any]:
+    values = []
+    for name in program.names:
+        try:
+            values.append(decode_argument(rt, given[name]))
+        except ValueRefused as refusal:
+            raise QueryError("invalid_request", f"Invalid argument '{name}': {refusal}") from None
+    return values
 
 
 def decode_argument(rt: Runtime, value: Any) -> Any:

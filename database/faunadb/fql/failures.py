@@ -85,7 +85,7 @@ def constraint(action: str, what: str, failures: Iterable[Failure]) -> QueryErro
     )
 
 
-def arity_text(counts: Sequence[int], variadic: bool, noun: str) -> str:
+def arity_text(counts: Sequence[int], noun: str, *, variadic: bool) -> str:
     """Say which numbers of arguments are accepted: "exactly 1 argument", "1 or 2 arguments"."""
     if variadic:
         least = min(counts)
@@ -102,8 +102,8 @@ def arity_text(counts: Sequence[int], variadic: bool, noun: str) -> str:
     return f"{listed} or {counts[-1]} {noun}s"
 
 
-def wrong_arity(counts: Sequence[int], variadic: bool, given: int) -> QueryError:
-    expected = arity_text(counts, variadic, "argument")
+def wrong_arity(counts: Sequence[int], given: int, *, variadic: bool = False) -> QueryError:
+    expected = arity_text(counts, "argument", variadic=variadic)
     verb = "was" if given == 1 else "were"
     return QueryError(
         "invalid_function_invocation",

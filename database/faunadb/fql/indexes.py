@@ -22,7 +22,7 @@ def index_call(
     """Return the set of documents with these terms; nothing is read yet."""
     wanted = len(index.terms)
     if len(args) not in (wanted, wanted + 1):
-        raise wrong_arity((wanted, wanted + 1), False, len(args))
+        raise wrong_arity((wanted, wanted + 1), len(args))
     rt.need(READ, f"`{index.name}`")
     if rt.context.role == "client":
         raise denied(coll.name)

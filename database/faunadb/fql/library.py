@@ -6,12 +6,14 @@ Trap: a function exists once its module is imported; `compile` imports this one.
 from faunadb.fql.functions import (
     arrays,
     clock,
-    collections,
     documents,
+    events,
     maths,
     objects,
+    regex,
     schema,
+    setops,
     text,
 )
 
-STANDARD_LIBRARY = (text, arrays, collections, objects, maths, clock, documents, schema)
+STANDARD_LIBRARY = (text, arrays, setops, objects, maths, clock, documents, schema, regex, events)

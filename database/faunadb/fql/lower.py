@@ -217,9 +217,9 @@ def _block(node: Block, scope: Scope) -> Code:
 
 def _let(node: Let, scope: Scope) -> Code:
     value = node.value
-    if isinstance(value, LambdaNode) and node.name not in scope.names:
-        if node.name in used_names(value.body) and node.name != "_":
-            return _recursive(node.name, value, scope)
+    new = node.name not in scope.names and node.name != "_"
+    if new and isinstance(value, LambdaNode) and node.name in used_names(value.body):
+        return _recursive(node.name, value, scope)
     code = lower(value, scope)
     place = scope.add(node.name)
 
@@ -418,7 +418,9 @@ def _field(code: Code, before: Any, link: Field, scope: Scope) -> Code:
         try:
             return get_member(rt, this, name)
         except QueryError as error:
-            raise placed(error, before.span if error.code == "document_not_found" else span)
+            raise placed(
+                error, before.span if error.code == "document_not_found" else span
+            ) from None
 
     return run
 
@@ -475,17 +477,20 @@ def _optional_call(code: Code, name: str, codes: list[Code], span: Span) -> Code
 
 def _call(code: Code, before: Any, link: Call, scope: Scope) -> Code:
     codes = [lower(argument, scope) for argument in link.arguments]
-    span = link.span
+    span, source = link.span, scope.source
 
     def run(rt: Runtime, frame: Frame) -> Any:
         function = code(rt, frame)
         args = [argument(rt, frame) for argument in codes]
         try:
-            return call_value(rt, function, args)
+            value = call_value(rt, function, args)
         except QueryError as error:
             if error.span == NOWHERE:
                 error.span = span
             raise
+        if rt.log and rt.log[-1].span == NOWHERE:
+            rt.log[-1].span, rt.log[-1].source = span, source
+        return value
 
     return run
 
@@ -635,8 +640,8 @@ def _logical(node: Logical, scope: Scope) -> Code:
     pairs = list(zip(codes, spans, strict=True))
     stop = node.operator == "||"
 
-    def run(rt: Runtime, frame: Frame) -> bool:
-        value = not stop
+    def run(rt: Runtime, frame: Frame) -> Any:
+        value: Any = not stop
         for code, span in pairs:
             value = code(rt, frame)
             if value is stop:

@@ -108,10 +108,7 @@ def get_member(rt: Runtime, this: Any, name: str) -> Any:
     if kind is Doc:
         method = find_method(this, name)
         return field(rt, this, name) if method is None else BoundMethod(this, method)
-    if kind is Module:
-        fields = STATIC_FIELDS.get(this.name)
-    else:
-        fields = FIELDS.get(kind)
+    fields = STATIC_FIELDS.get(this.name) if kind is Module else FIELDS.get(kind)
     if fields is not None:
         getter = fields.get(name)
         if getter is not None:
@@ -182,7 +179,7 @@ def get_index(rt: Runtime, this: Any, args: Sequence[Any]) -> Any:
     if kind not in (list, str, dict, Doc):
         raise no_function("[]", type_name(this))
     if len(args) != 1:
-        raise wrong_arity((1,), False, len(args))
+        raise wrong_arity((1,), len(args))
     key = args[0]
     if kind is dict or kind is Doc:
         if type(key) is not str:

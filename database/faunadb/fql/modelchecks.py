@@ -322,7 +322,7 @@ def check_database(rt: Runtime, data: Fields, old: Document | None) -> list[Fail
 
 
 def check_key(rt: Runtime, data: Fields, old: Document | None) -> list[Failure]:
-    found = []
+    found: list[Failure] = []
     database = data.get("database")
     if database is None:
         found += some(_known_role(rt, data["role"]))

@@ -11,6 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from faunadb.definitions import SystemCollection
+from faunadb.fql.credentials import (
+    RANDOM_BYTES,
+    SALT_BYTES,
+    key_secret,
+    password_hash,
+    secret_hash,
+    token_secret,
+)
 from faunadb.fql.documents import SERVER_ONLY_DENIED, SYSTEM_NAMES, missing, read
 from faunadb.fql.failures import Failure, constraint, denied, fail, not_built, unique_failure
 from faunadb.fql.fieldtypes import check, parsed_type
@@ -24,14 +32,6 @@ from faunadb.fql.modelchecks import (
     check_secret_owner,
 )
 from faunadb.fql.runtime import NAMED_COLLECTIONS, Doc, Runtime
-from faunadb.fql.secrets import (
-    RANDOM_BYTES,
-    SALT_BYTES,
-    key_secret,
-    password_hash,
-    secret_hash,
-    token_secret,
-)
 from faunadb.fql.stored import patched, to_stored
 from faunadb.fql.view import Document
 from faunadb.fql.writes import allow_write, wrote
@@ -257,7 +257,7 @@ def references(rt: Runtime, doc: Doc, name: str) -> list[Failure]:
         for other in rt.view.scan(coll):
             rt.tick(1)
             if other.data.get("role") == name:
-                called = other.data.get("name", other.id)
+                called = str(other.data.get("name", other.id))
                 text = (
                     f"The {kind} `{called}` refers to this document by its previous "
                     f"identifier `{name}`."

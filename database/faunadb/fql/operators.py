@@ -10,9 +10,7 @@ from typing import Any
 
 from faunadb.definitions import SystemCollection
 from faunadb.errors import QueryError
-from faunadb.fql.display import display, sized, type_name
-from faunadb.fql.failures import expected_argument, fail, invalid_argument, no_function, too_large
-from faunadb.fql.numbers import (
+from faunadb.fql.arithmetic import (
     NUMBERS,
     divide,
     narrow,
@@ -22,6 +20,8 @@ from faunadb.fql.numbers import (
     to_double,
     to_long,
 )
+from faunadb.fql.display import display, sized, type_name
+from faunadb.fql.failures import expected_argument, fail, invalid_argument, no_function, too_large
 from faunadb.fql.order import compare, equal
 from faunadb.fql.runtime import (
     STRING_UNITS_MAX,

@@ -149,7 +149,7 @@ def compare(rt: Runtime, left: Any, right: Any) -> int | None:
     a, b = type(left), type(right)
     if a is b:
         if a is int:
-            return (left > right) - (left < right)
+            return _three(left, right)
         if a is str:
             return _three(utf16(left), utf16(right))
     if a in (int, Long, float) and b in (int, Long, float):
@@ -173,7 +173,7 @@ def compare(rt: Runtime, left: Any, right: Any) -> int | None:
 
 
 def _three(left: Any, right: Any) -> int:
-    return (left > right) - (left < right)
+    return int(left > right) - int(left < right)
 
 
 def _number_key(value: float) -> tuple[bool, float, float]:

@@ -32,11 +32,14 @@ _TAINTED = frozenset({"Function", "newId", "FQL"})
 
 
 class Program(msgspec.Struct, frozen=True):
-    """Compiled code of one text. `names` are the request's arguments, in the frame's order."""
+    """Compiled code of one text. `names` are the request's arguments, in the frame's order.
+
+    `places` are the spans of the placeholders, by number.
+    """
 
     body: Code
     slots: int
-    placeholders: int
+    places: tuple[tuple[int, int], ...]
     names: tuple[str, ...]
     read_only: bool
     compiler: Compiler

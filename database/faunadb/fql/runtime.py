@@ -321,7 +321,7 @@ class Runtime:
         self.at: int | None = None
         self.base_at: int | None = None
         self.epoch = 0
-        self.changed: set[tuple[int, int]] = set()  # (collection, kind) written in this query
+        self.changed: set[tuple[str, int]] = set()  # (definition or documents, collection)
         self.computing = 0
         self.functions: dict[int, LambdaCode] = {}
         self.log: list[LogLine] = []
@@ -370,8 +370,11 @@ class Runtime:
             self.valid_before = micros
 
 
-class LogLine(msgspec.Struct, frozen=True):
-    """One entry of the summary: `log` has one line, `dbg` the long form with its place."""
+class LogLine(msgspec.Struct):
+    """One entry of the summary: `log` has one line, `dbg` the long form with its place.
+
+    The calling node fills in where it stands; `source` is "*query*" or names a stored body.
+    """
 
     text: str
     span: tuple[int, int]

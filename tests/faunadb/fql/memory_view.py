@@ -31,25 +31,25 @@ _RANKS = {
 
 def order_key(value: Any) -> Any:
     """Return a key in index order: null is last."""
-    rank = _RANKS[type(value)]
+    key: Any = value
     match value:
         case None:
-            return (rank,)
+            key = 0
         case list():
-            return (rank, [order_key(item) for item in value])
+            key = [order_key(item) for item in value]
         case dict():
-            return (rank, [(key, order_key(item)) for key, item in value.items()])
+            key = [(name, order_key(item)) for name, item in value.items()]
         case TransactionTime():
-            return (rank, 2**80)
+            key = 2**80
         case Time():
-            return (rank, value.nanos)
+            key = value.nanos
         case Ref():
-            return (rank, value.coll, value.id)
+            key = (value.coll, value.id)
         case Date():
-            return (rank, value.days)
+            key = value.days
         case Uuid():
-            return (rank, value.raw)
-    return (rank, value)
+            key = value.raw
+    return (_RANKS[type(value)], key)
 
 
 class _Down:
@@ -63,6 +63,8 @@ class _Down:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Down) and bool(self.key == other.key)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class MemoryDatabase:
@@ -90,7 +92,8 @@ class MemoryDatabase:
                 functions[number] = function_definition(number, document.data)
             elif coll == 3:
                 roles[str(document.data["name"])] = document.data
-        for definition in [*functions.values(), *collections.values()]:
+        definitions: list[Any] = [*functions.values(), *collections.values()]
+        for definition in definitions:
             names |= {name: definition for name in (definition.alias, definition.name) if name}
         return Schema(0, self.schema_version, collections, functions, names, roles)
 
@@ -238,11 +241,12 @@ class MemoryView:
     def commit(self) -> int:
         """Apply the writes; return their time."""
         ts = self._ts + 1
-        for key, document in self.own.items():
-            if document is not None:
-                data = {k: _sealed(v, ts) for k, v in document.data.items()}
-                document = msgspec.structs.replace(document, ts=ts, data=data)
-            self._database.versions.setdefault(key, []).append((ts, document))
+        for key, own in self.own.items():
+            sealed = None
+            if own is not None:
+                data = {k: _sealed(v, ts) for k, v in own.data.items()}
+                sealed = msgspec.structs.replace(own, ts=ts, data=data)
+            self._database.versions.setdefault(key, []).append((ts, sealed))
             if key[0] < 6:
                 self._database.schema_version = ts
         self._database.clock = ts
@@ -258,9 +262,9 @@ def _visible(data: Fields) -> Fields:
 
 
 def _within(doc_id: int, lower: Bound | None, upper: Bound | None) -> bool:
-    if lower is not None and lower.id is not None:
-        if doc_id < lower.id or (lower.exclusive and doc_id == lower.id):
-            return False
+    below = lower is not None and lower.id is not None and doc_id < lower.id
+    if below or (lower is not None and lower.exclusive and doc_id == lower.id):
+        return False
     if upper is not None and upper.id is not None:
         return doc_id < upper.id or (doc_id == upper.id and not upper.exclusive)
     return True

@@ -45,11 +45,10 @@ def aggregate(rt: Runtime, this: Items, seed: Any, combiner: Any) -> Any:
 def tree(rt: Runtime, items: Items, combiner: Any) -> Any:
     """Combine neighbours in rounds until one value is left."""
     while len(items) > 1:
-        pairs = [
+        items = [
             call_value(rt, combiner, items[i : i + 2]) if i + 1 < len(items) else items[i]
             for i in range(0, len(items), 2)
         ]
-        items = pairs
     return items[0]
 
 
@@ -81,7 +80,7 @@ def prepend(rt: Runtime, this: Items, element: Any) -> Items:
 
 @method(A, "concat", "(other: Array)")
 def concat(rt: Runtime, this: Items, other: Items) -> Items:
-    return build(rt, this + other)
+    return build(rt, [*this, *other])
 
 
 @method(A, "distinct")

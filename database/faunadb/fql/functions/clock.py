@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faunadb.errors import QueryError
+from faunadb.fql.arithmetic import narrow, wrap
 from faunadb.fql.display import display
 from faunadb.fql.durations import (
     DAY_SECONDS,
@@ -20,7 +21,6 @@ from faunadb.fql.durations import (
     unit_nanos,
 )
 from faunadb.fql.functions.registry import getter, method
-from faunadb.fql.numbers import narrow, wrap
 from faunadb.fql.runtime import OBSERVATION, Runtime
 from faunadb.fql.times import DATE_MAX, DATE_MIN, date_of, parse_date, parse_time
 from faunadb.values import LONG_MAX, LONG_MIN, TRANSACTION_TIME, Date, Long, Time
@@ -136,7 +136,7 @@ def _date_offset(amount: float, unit: str) -> int:
     if unit.strip() not in ("day", "days"):
         raise QueryError("invalid_unit", f"`{unit}` is not a valid date unit.")
     if isinstance(amount, float):
-        if amount != amount or abs(amount) > 1e18:
+        if not abs(amount) <= 1e18:
             raise QueryError("invalid_date", f"`{amount}` is not a valid date.")
         return int((amount + 0.5) // 1)
     return amount

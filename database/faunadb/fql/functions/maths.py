@@ -7,10 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from faunadb.fql.display import display
-from faunadb.fql.failures import invalid_argument
-from faunadb.fql.functions.registry import getter, method
-from faunadb.fql.numbers import (
+from faunadb.fql.arithmetic import (
     NUMBERS,
     Number,
     absolute,
@@ -19,6 +16,9 @@ from faunadb.fql.numbers import (
     to_double,
     to_long,
 )
+from faunadb.fql.display import display
+from faunadb.fql.failures import invalid_argument
+from faunadb.fql.functions.registry import getter, method
 from faunadb.fql.operators import OPERATORS
 from faunadb.fql.order import compare
 from faunadb.fql.runtime import READ, Runtime, SetValue
@@ -37,7 +37,7 @@ def number_to_string(rt: Runtime, this: Number) -> str:
 
 
 @method("Boolean#", "toString")
-def boolean_to_string(rt: Runtime, this: bool) -> str:  # noqa: FBT001
+def boolean_to_string(rt: Runtime, this: bool) -> str:
     return "true" if this else "false"
 
 

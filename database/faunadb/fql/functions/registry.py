@@ -229,7 +229,8 @@ class Method:
             o for o in self.overloads if o.least == count or (o.variadic and count >= o.least)
         ]
         if not fitting:
-            raise wrong_arity(*self.arity(), count)
+            counts, variadic = self.arity()
+            raise wrong_arity(counts, count, variadic=variadic)
         if len(self.overloads) == 1:
             return fitting[0]
         for overload in fitting:
@@ -296,7 +297,7 @@ def check_function(rt: Runtime, function: Any, name: str, arity: int) -> None:
     counts, variadic = function_arity(rt, function)
     if arity in counts or (variadic and arity >= min(counts)):
         return
-    required = arity_text(counts, variadic, "parameter")
+    required = arity_text(counts, "parameter", variadic=variadic)
     noun = "parameter" if arity == 1 else "parameters"
     raise fail(
         "invalid_argument",

@@ -10,6 +10,7 @@ from faunadb.definitions import SystemCollection
 from faunadb.errors import QueryError
 from faunadb.fql import models
 from faunadb.fql.calls import apply, truth
+from faunadb.fql.credentials import password_matches
 from faunadb.fql.documents import (
     DELETED_COLLECTION,
     SYSTEM_BY_NAME,
@@ -32,7 +33,6 @@ from faunadb.fql.runtime import (
     SetValue,
     UserFunction,
 )
-from faunadb.fql.secrets import password_matches
 from faunadb.fql.sets import ArraySet, WhereSet, iterate
 from faunadb.values import Ref, Time
 
