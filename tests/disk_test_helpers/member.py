@@ -240,6 +240,8 @@ class Storage:
             assert found.joined
         with self.opened.engine.read() as reader:
             self._check_state(reader, found.state_applied)
+        first = found.entries[0].index if found.entries else last + 1
+        assert found.state_applied.index >= max(first - 1, _start_of(found.snapshot))
         self.reported = Logged(logged.start, logged.ids, found.hard_state)
         self.pending = ()
         self.applied = found.state_applied.index
