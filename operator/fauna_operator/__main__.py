@@ -14,11 +14,11 @@ import uvloop
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.kube import Kube, connect
+from fauna_operator.lease import LeaseLost
 from fauna_operator.model import Desired
 from fauna_operator.observe import observe
 from fauna_operator.plan import plan
 from fauna_operator.settings import Settings, identity
-from fauna_operator.wiring import LeaseLost
 from fauna_operator.wiring import run as run_operator
 
 USAGE, UNAVAILABLE = 64, 69  # sysexits

@@ -27,6 +27,7 @@ PATHS = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
     "FaunaCluster": ("/apis/fauna.dev/v1alpha1", "faunaclusters"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "Node": ("/api/v1", "nodes"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Pod": ("/api/v1", "pods"),
@@ -81,8 +82,8 @@ class Kube:
         """Return all objects; without a resourceVersion the list is never from a cache."""
         query = [("labelSelector", selector)] if selector else []
         found = await self._call("get", _path(kind, namespace), query=query)
-        items: list[Object] = found["items"]
-        return items
+        named = {"apiVersion": found["apiVersion"], "kind": kind}  # lists leave it out
+        return [{**item, **named} for item in found["items"]]
 
     async def create(self, manifest: Object) -> Object:
         """Create an object. `Stale` when the name is taken."""

@@ -110,7 +110,7 @@ async def _lists(
     authority = _key_pair(kept.get(f"{desired.name}-ca"))
     root_data = _data(root.result() or {})
     objects = {
-        f"{kind}/{item['metadata']['name']}": {**item, "kind": kind}
+        f"{kind}/{item['metadata']['name']}": item
         for kind in ("Service", "PodDisruptionBudget")
         for item in found[kind].result()
     }

@@ -42,6 +42,8 @@ class Cluster:
         self._uid = ""
         self._trouble: Blocked | None = None
         self._failures = 0
+        self._last: Plan | None = None
+        self._repeats = 0
 
     def wake(self) -> None:
         """Look again soon: something changed."""
@@ -116,8 +118,10 @@ class Cluster:
         return await self._kube.replace_status({**resource, "status": wanted})
 
     def _pause(self, observed: Observed, decided: Plan) -> float:
-        if decided.actions:
-            return 0.0
+        self._repeats = self._repeats + 1 if decided == self._last else 0
+        self._last = decided
+        if decided.actions:  # the same again and again changes nothing: do not burn the API
+            return 0.0 if self._repeats == 0 else BACKOFF_S[min(self._repeats, len(BACKOFF_S)) - 1]
         waiting = any(blocked.final for blocked in decided.blocked) and decided.rule not in (
             "stop_when_deleted",
             "stop_when_paused",

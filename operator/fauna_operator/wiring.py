@@ -10,19 +10,13 @@ import logging
 import os
 from typing import Any
 
-import aiohttp
 import kopf
 from aiohttp import web
-from kubernetes.aio.client import ApiClient
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.leaderelection.electionconfig import Config
-from kubernetes.aio.leaderelection.leaderelection import LeaderElection
-from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
-from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.kube import Kube, connect
+from fauna_operator.lease import Lease, LeaseLost
 from fauna_operator.reconcile import Supervisor
 from fauna_operator.render.names import CLUSTER, GROUP
 from fauna_operator.settings import Settings
@@ -30,12 +24,6 @@ from fauna_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
-LEASE_S, RENEW_S, RETRY_S = 15, 10, 2  # as kube-controller-manager
-LEASE_CALL_S = 2.0
-
-
-class LeaseLost(Exception):
-    """Another operator may lead now: stop at once."""
 
 
 async def run(settings: Settings) -> None:
@@ -43,64 +31,15 @@ async def run(settings: Settings) -> None:
     async with await connect(settings.kubeconfig) as client:
         kube = Kube(client)
         supervisor = Supervisor(kube, Door)
-        leading = asyncio.Event()
+        lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
         await _serve_health(settings.health_port)
+        await lease.acquire()
+        log.info("leading as %s", settings.identity)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_lead(settings, client, leading))
-            await leading.wait()
-            log.info("leading as %s", settings.identity)
+            group.create_task(lease.hold())
             group.create_task(supervisor.run())
             group.create_task(_relist(kube, supervisor, settings))
             group.create_task(_watch(supervisor, settings))
-
-
-async def _lead(settings: Settings, client: ApiClient, leading: asyncio.Event) -> None:
-    """Take the Lease and keep it. Raises `LeaseLost` when that fails."""
-
-    async def started() -> None:
-        leading.set()
-
-    async def stopped() -> None:
-        raise LeaseLost(f"{settings.identity} could not renew its Lease within {RENEW_S} s")
-
-    lock = PatientLock(settings.lease_name, settings.lease_namespace, settings.identity, client)
-    election = LeaderElection(Config(lock, LEASE_S, RENEW_S, RETRY_S, started, stopped))
-    await election.run()
-
-
-class PatientLock(LeaseLock):
-    """A Lease lock for which an API server that does not answer is one failed attempt.
-
-    The library's lets connection errors out and waits five minutes for an answer.
-    """
-
-    async def get(
-        self, name: str, namespace: str
-    ) -> tuple[bool, LeaderElectionRecord] | tuple[bool, Exception] | tuple[bool, None]:
-        """Read the Lease; no answer is an error without a body, which is tried again."""
-        try:
-            async with asyncio.timeout(LEASE_CALL_S):
-                return await super().get(name, namespace)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            return False, ApiException(status=503, reason=str(error))
-
-    async def create(
-        self, name: str, namespace: str, election_record: LeaderElectionRecord
-    ) -> bool:
-        """Create the Lease; no answer counts as no."""
-        try:
-            async with asyncio.timeout(LEASE_CALL_S):
-                return await super().create(name, namespace, election_record)
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            return False
-
-    async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
-        """Renew the Lease; no answer counts as no."""
-        try:
-            async with asyncio.timeout(LEASE_CALL_S):
-                return await super().update(name, namespace, updated_record)
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            return False
 
 
 async def _watch(supervisor: Supervisor, settings: Settings) -> None:
