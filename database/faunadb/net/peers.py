@@ -38,6 +38,8 @@ from faunadb.node.ports import Identity
 from faunadb.raft.entries import Configuration, MemberId, Peer
 from faunadb.raft.messages import Message, decode_message, encode_message
 
+_GOODBYE_S = 1.0
+
 
 @dataclass(frozen=True)
 class PeerSettings:
@@ -123,6 +125,10 @@ class PeerNetwork:
                 except TimeoutError:
                     continue
             self._end()
+        give_up_s = self._loop.time() + _GOODBYE_S
+        while self._arrivals and self._loop.time() < give_up_s:  # noqa: ASYNC110 - only once
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # aborted transports close their sockets in the next turn
 
     def close(self) -> None:
         """End every link; `run` returns."""
