@@ -11,7 +11,7 @@ Trap: `Database.submit` is synchronous and may call `reply` before it returns, o
 exactly once and on the event loop; there is no task per request.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -65,7 +65,7 @@ class SnapshotStream(msgspec.Struct, frozen=True):
     term: int
     index: int
     size_bytes: int  # of the whole
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
 
 
 class Administration(Protocol):
