@@ -16,7 +16,7 @@ from aiohttp import web
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.kube import Kube, connect
-from fauna_operator.lease import Lease, LeaseLost
+from fauna_operator.lease import Lease
 from fauna_operator.reconcile import Supervisor
 from fauna_operator.render.names import CLUSTER, GROUP
 from fauna_operator.settings import Settings
@@ -24,6 +24,10 @@ from fauna_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
+
+
+class Asked(Exception):
+    """A signal asked us to stop: the Lease is given back, so that the standby need not wait."""
 
 
 async def run(settings: Settings) -> None:
@@ -35,11 +39,14 @@ async def run(settings: Settings) -> None:
         await _serve_health(settings.health_port)
         await lease.acquire()
         log.info("leading as %s", settings.identity)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(lease.hold())
-            group.create_task(supervisor.run())
-            group.create_task(_relist(kube, supervisor, settings))
-            group.create_task(_watch(supervisor, settings))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(lease.hold())
+                group.create_task(supervisor.run())
+                group.create_task(_relist(kube, supervisor, settings))
+                group.create_task(_watch(supervisor, settings))
+        except* Asked:
+            await lease.release()
 
 
 async def _watch(supervisor: Supervisor, settings: Settings) -> None:
@@ -70,7 +77,7 @@ async def _watch(supervisor: Supervisor, settings: Settings) -> None:
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
     )
-    raise LeaseLost("kopf stopped watching")
+    raise Asked
 
 
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
