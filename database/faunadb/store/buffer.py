@@ -75,9 +75,9 @@ class Buffer:
 
     def is_untouched(self, start: bytes, end: bytes) -> bool:
         """Return whether no version at all, however old, lies in [start, end)."""
-        self._spans.append(_Span(start, end))
         if next(iter(self.reader.scan(start, end)), None) is not None:
-            return False
+            return False  # needs no record: what was written once stays written
+        self._spans.append(_Span(start, end))
         return not self._own_between(start, end)
 
     def write(self, entries: Iterable[tuple[bytes, Entry]]) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from faunadb.codec import decode_value, encode_value
-from faunadb.errors import Malformed
+from faunadb.errors import Malformed, QueryError
 from faunadb.store.keys import SUFFIX_BYTES, TS_MAX, after, suffix
 from faunadb.store.order import resolved
 from faunadb.store.ports import Reader
@@ -82,7 +82,14 @@ def payload_of(raw: bytes, ts: int | None) -> Value:
     if not raw or raw[0] not in (_LIVE, _LIVE_UNTIL):
         raise Malformed("not a live version")
     start = 1 if raw[0] == _LIVE else _TTL_END
-    value = decode_value(memoryview(raw)[start:])
+    try:
+        value = decode_value(memoryview(raw)[start:])
+    except Malformed as error:
+        if isinstance(error.__cause__, RecursionError):  # the program is deep, not the bytes bad
+            raise QueryError(
+                "stack_overflow", "A document was read too deep in a program."
+            ) from error
+        raise
     if ts is not None and _PLACEHOLDER in raw:
         return resolved(value, Time.from_micros(ts))
     return value

@@ -75,6 +75,15 @@ def waits_for_time(value: Value) -> bool:
     return isinstance(value, TransactionTime)
 
 
+def depth_of(value: Value) -> int:
+    """Return how deep arrays and objects are nested, 0 for a scalar."""
+    if isinstance(value, dict):
+        return 1 + max([depth_of(item) for item in value.values()], default=0)
+    if isinstance(value, list):
+        return 1 + max([depth_of(item) for item in value], default=0)
+    return 0
+
+
 def _double_bits(value: float) -> bytes:
     (bits,) = _BITS.unpack(_DOUBLE.pack(value))
     return _BITS.pack(_ALL ^ bits if bits & _SIGN else bits | _SIGN)

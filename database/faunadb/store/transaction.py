@@ -37,12 +37,14 @@ from faunadb.store.effects import Effects, ReadSet
 from faunadb.store.horizon import check_readable, horizon_of, system_horizon
 from faunadb.store.indexes import Compute, Entry, Site, entries_of
 from faunadb.store.mvcc import Version
+from faunadb.store.order import depth_of, resolved
 from faunadb.store.ports import Reader
 from faunadb.store.ranges import collection_range, index_range
 from faunadb.store.schema import bumps_schema, visible
 from faunadb.values import Fields, Time, Value
 
 VERSION_BYTES_MAX = 8 * 1024 * 1024
+DEPTH_MAX = 250  # what is stored must be readable from any depth of a program
 
 
 class _Touched(msgspec.Struct):
@@ -131,8 +133,10 @@ class QueryView:
         assert len(terms) == len(index.terms)
         if terms and all(term is None for term in terms):
             return
-        head = keys.terms_prefix(self._schema.scope, index.id, terms)
-        start, end = index_range(head, index, lower, upper)
+        now = Time.from_micros(self._buffer.ts)
+        known = [resolved(term, now) for term in terms]
+        head = keys.terms_prefix(self._schema.scope, index.id, known)
+        start, end = index_range(head, index, _known(lower, now), _known(upper, now))
         for found in self._live(start, end, reverse=reverse, past=self._past(at, coll)):
             values = mvcc.values_of(found.raw, found.ts)
             yield IndexEntry(values, coll, keys.entry_doc_id(found.prefix), found.ts)
@@ -287,6 +291,12 @@ class QueryView:
 
 
 def _encoded(data: Fields, ttl: Time | None) -> bytes:
+    try:
+        deep = depth_of(data) > DEPTH_MAX
+    except RecursionError:
+        deep = True
+    if deep:
+        raise QueryError("invalid_request", f"A document is nested {DEPTH_MAX} deep at most.")
     raw = mvcc.encode_version(data, ttl)
     if len(raw) > VERSION_BYTES_MAX:
         raise QueryError(
@@ -294,6 +304,13 @@ def _encoded(data: Fields, ttl: Time | None) -> bytes:
             f"Version bytes ({len(raw)}) exceeds threshold ({VERSION_BYTES_MAX})",
         )
     return raw
+
+
+def _known(bound: Bound | None, now: Time) -> Bound | None:
+    """Put own versions where they stand in this query: at the time of its snapshot."""
+    if bound is None:
+        return None
+    return Bound(tuple([resolved(value, now) for value in bound.values]), bound.id, bound.exclusive)
 
 
 def _document(found: Version) -> Document:

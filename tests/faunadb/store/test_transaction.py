@@ -1,5 +1,6 @@
 """What a query sees is the snapshot with its own writes on top, in the order of the index."""
 
+import sys
 from collections.abc import Callable
 from functools import cmp_to_key
 from itertools import pairwise, product
@@ -15,7 +16,7 @@ from faunadb.store.horizon import DAY_US, HISTORY_MIN_US
 from faunadb.store.keys import after, document_prefix
 from faunadb.store.transaction import QueryView
 from faunadb.values import TRANSACTION_TIME, Date, Fields, Ref, Time, Value
-from store_test_helpers import LEADER_TERM, World, collection
+from store_test_helpers import LEADER_TERM, World, collection, putting
 from store_test_helpers.values import compare
 
 THING = collection(
@@ -297,6 +298,8 @@ def test_an_own_write_has_no_time_yet() -> None:
     assert Document(1024, 1, None, {"made": TRANSACTION_TIME}) == view.get(1024, 1)
     (entry,) = view.scan_index(coll.indexes[0], 1024, [])
     assert ((TRANSACTION_TIME,), None) == (entry.values, entry.ts)
+    here = Bound((TRANSACTION_TIME,))
+    assert [entry] == list(view.scan_index(coll.indexes[0], 1024, [], lower=here, upper=here))
     view.delete(coll, 1)
     assert [] == list(view.scan_index(coll.indexes[0], 1024, []))
 
@@ -366,6 +369,46 @@ def test_what_is_too_large_is_refused() -> None:
     numbers: list[Value] = list(range(101))
     with pytest.raises(QueryError, match="Index entries"):
         World().view().put(wide, 1, {"a": numbers, "b": numbers}, None)
+
+
+def test_nesting_is_bounded_so_that_all_can_be_read_again() -> None:
+    """250 levels are stored and read, more are refused, however many."""
+    deep: list[Value] = []
+    for _ in range(248):
+        deep = [deep]
+    world, coll = World(), collection(("sorted", [], ["a"]))
+    world.run(putting(coll, 1, {"a": deep}))
+    assert {"a": deep} == getattr(world.view().get(1024, 1), "data", None)
+    for more in (2, 100_000):
+        for _ in range(more):
+            deep = [deep]
+        with pytest.raises(QueryError, match="nested"):
+            world.view().put(coll, 1, {"a": deep}, None)
+
+
+def test_a_document_read_by_a_deep_program_is_a_stack_overflow() -> None:
+    """The query fails; the bytes are not called broken, whatever depth it has got to."""
+    deep: list[Value] = []
+    for _ in range(240):
+        deep = [deep]
+    world = World()
+    world.run(putting(collection(), 1, {"a": deep}))
+    view, codes = world.view(), set[str]()
+
+    def read_below(levels: int) -> None:
+        if levels:
+            read_below(levels - 1)
+        else:
+            view.get(1024, 1)
+
+    for levels in range(0, sys.getrecursionlimit(), 7):
+        try:
+            read_below(levels)
+        except QueryError as error:
+            codes.add(error.code)
+        except RecursionError:
+            break
+    assert {"stack_overflow"} == codes
 
 
 def test_paths_go_into_objects_arrays_and_references() -> None:
