@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import msgspec
+import uvloop
 
 from faunadb.api.auth import Authenticator
 from faunadb.api.front import Front
@@ -63,11 +64,16 @@ class Running:
         self.front: Front
         self._limits = limits
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def _run(self) -> None:
+        """Run on the loop of the product."""
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._main())
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -32,6 +32,7 @@ _REASONS = {
     500: b"Internal Server Error",
     503: b"Service Unavailable",
 }
+_LINE_BYTES = 32  # what a header line counts for beside its text, as in HTTP/2
 _BROKEN = channel_error(400, "bad request")
 _SLOW = channel_error(408, "request timeout: Client timed out.")
 
@@ -135,7 +136,7 @@ class Http1:
         self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
+        self._header_bytes += len(name) + len(value) + _LINE_BYTES
         if self._header_bytes <= self._limits.header_bytes_max:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
