@@ -32,7 +32,6 @@ def test_the_same_seed_gives_the_same_run() -> None:
 @pytest.mark.parametrize(
     "seed",
     [
-        38,  # an answer to the earlier life of a process confirmed a read
         68,  # the only member with the newest entries had removed itself
         164,  # the same, in a joint configuration
     ],

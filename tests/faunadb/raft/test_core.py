@@ -33,6 +33,7 @@ from faunadb.raft.events import (
     ReadReady,
     Received,
     Role,
+    SnapshotPersisted,
     SnapshotSent,
     Tick,
     Token,
@@ -388,6 +389,21 @@ def test_replayed_appends_never_shorten_a_log() -> None:
         assert last == core(cluster, 2).last
 
 
+def test_an_empty_append_commits_no_more_than_it_proves() -> None:
+    """What lies behind its `prev` may be of another history (Raft 5.3)."""
+    cluster = led()
+    cluster.step(1, Proposed([b"stale", b"stale"]))
+    cluster.deliver()
+    cluster.sync(2)
+    assert core(cluster, 2).last.index == 4
+    prev = EntryId(Term(2), Index(2))
+
+    message = AppendEntries(THREE, Term(3), prev, Index(4), b"")
+    cluster.step(2, Received(message, nonce_of(3)))
+
+    assert core(cluster, 2).commit == 2
+
+
 def test_all_peers_get_the_same_bytes() -> None:
     """Entries are joined once per step, whoever is equally far shares them."""
     cluster = led()
@@ -503,6 +519,30 @@ def test_a_follower_gives_up_asking() -> None:
     rounds = [attempt.round for attempt in attempts]
     assert rounds == sorted(set(rounds)), "each attempt has a fresh number"
     assert len(rounds) > 2
+
+
+def test_an_answer_to_an_earlier_life_of_the_process_confirms_nothing() -> None:
+    """Each life counts its questions from a place drawn by chance."""
+    cluster = led()
+    heartbeat = Heartbeat(ONE, Term(2), Index(2), 0, 0)
+    rounds = []
+    for draw in (0.1, 0.2):
+        cluster.crash(2)
+        cluster.restart(2)
+        cluster.tick(2, draw)
+        cluster.step(2, Received(heartbeat, nonce_of(1)))
+        update = cluster.step(2, ReadAsked(1))
+        request = update.messages[0].message
+        assert isinstance(request, ReadRequest)
+        rounds.append(request.round)
+
+    late = ReadResponse(ONE, Term(2), rounds[0], Index(1))
+    cluster.step(2, Received(late, nonce_of(1)))
+    assert not cluster.members[2].reads
+
+    answer = ReadResponse(ONE, Term(2), rounds[1], Index(2))
+    cluster.step(2, Received(answer, nonce_of(1)))
+    assert [ReadReady(1, Index(2))] == cluster.members[2].reads
 
 
 def test_reads_that_come_while_one_is_asked_are_asked_together() -> None:
@@ -802,8 +842,10 @@ def test_a_candidate_that_gets_a_snapshot_installs_it() -> None:
     assert snapshot == update.install_snapshot
     assert core(cluster, 3).installing == snapshot
     assert core(cluster, 3).role is Role.FOLLOWER
-    update = core(cluster, 3).step(Tick(0.0))
-    assert update.write is None
+    update = core(cluster, 3).step(SnapshotPersisted(snapshot))
+    assert update.write is not None
+    assert update.write.truncate_from == 4
+    assert core(cluster, 3).last == snapshot.id
 
 
 def test_a_snapshot_takes_the_configuration_with_it() -> None:
