@@ -156,10 +156,9 @@ def parse_integer(text: str, radix: int, low: int, high: int) -> int | None:
         char.isdecimal() or (char.isascii() and char.isalpha()) for char in body
     ):
         return None
-    try:
-        value = int(body, radix)
-    except ValueError:
-        return None
+    if not all(int(char, 36) < radix for char in body):
+        return None  # Python also reads prefixes such as 0x
+    value = int(body, radix)
     value = -value if text[0] == "-" else value
     return value if low <= value <= high else None
 

@@ -299,14 +299,27 @@ def shown(rt: Runtime, document: Document) -> dict[str, Any]:
     fields = {
         key: from_stored(value, rt, None)
         for key, value in document.data.items()
-        if key not in HIDDEN and value is not None
+        if key not in HIDDEN and (value is not None or key == "history_days")
     }
-    if document.coll == SystemCollection.COLLECTION and "indexes" in fields:
-        fields["indexes"] = {
-            name: {key: value for key, value in index.items() if key != "id"}
-            for name, index in fields["indexes"].items()
-        }
+    if document.coll == SystemCollection.COLLECTION:
+        _with_status(rt.schema.collections.get(document.id), fields)
     return fields
+
+
+def _with_status(definition: CollectionDefinition | None, fields: dict[str, Any]) -> None:
+    """Add what a collection's definition shows beside what was written."""
+    fields.setdefault("history_days", 0)
+    indexes = {}
+    for name, index in fields.get("indexes", {}).items():
+        known = None if definition is None else definition.index(name)
+        status = "complete" if known is None else known.status.value
+        queryable = index.get("queryable", status == "complete")
+        indexes[name] = {**index, "queryable": queryable, "status": status}
+    fields["indexes"] = indexes
+    fields["constraints"] = [
+        {**item, "status": "active"} if "unique" in item else item
+        for item in fields.get("constraints", [])
+    ]
 
 
 def all_fields(rt: Runtime, doc: Doc, document: Document) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def check_collection(rt: Runtime, data: Fields, old: Document | None) -> list[Fa
     found += _indexes(data.get("indexes", {}))
     found += _constraints(data.get("constraints", []))
     for field in ("history_days", "ttl_days"):
-        if data.get(field, 0) < 0:
+        if (data.get(field) or 0) < 0:
             found.append((((field,),), "Non-negative value required."))
     if data.get("migrations"):
         found.append(((("migrations",),), "Migrations are not supported by this server yet."))

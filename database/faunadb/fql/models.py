@@ -112,6 +112,8 @@ def checked(
 ) -> Fields:
     """Return the fields as they will be stored; raises `constraint_failure`."""
     stored: Fields = to_stored(rt, data)
+    if coll == SystemCollection.COLLECTION and "history_days" in data:
+        stored["history_days"] = data["history_days"]  # null is not "absent": for ever
     failures: list[Failure] = [
         (((key,),), "Is a reserved field and cannot be used")
         for key in stored
@@ -218,6 +220,8 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
     }
     base = {} if whole else dict(document.data)
     merged = patched(base, to_stored(rt, data, keep_nulls=True)) | hidden
+    if "history_days" in data:
+        merged["history_days"] = data["history_days"]
     stored = checked(rt, doc.coll, merged, document, "update", described(rt, doc))
     fresh = Doc(doc.coll, document.id, name=None if doc.name is None else stored["name"])
     if doc.coll == SystemCollection.CREDENTIAL:

@@ -15,9 +15,7 @@ from faunadb.fql.failures import fail
 from faunadb.fql.runtime import Doc, Lambda, Runtime
 from faunadb.values import Date, Long, Ref, Time, TransactionTime, Uuid
 
-_PLAIN = frozenset(
-    {type(None), bool, int, Long, float, str, bytes, Time, Date, Uuid, TransactionTime}
-)
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, Time, Date, Uuid, TransactionTime})
 Path = tuple[str | int, ...]
 
 
@@ -50,6 +48,8 @@ def to_stored(rt: Runtime, value: Any, path: Path = (), *, keep_nulls: bool = Fa
         return value
     if kind in _PLAIN:
         return value
+    if kind is Long:
+        return int(value)
     rt.tick(1)
     if kind is dict:
         return {

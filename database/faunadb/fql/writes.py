@@ -60,6 +60,7 @@ def create(rt: Runtime, coll: int, data: Fields, *, raw: bool = False) -> Doc:
     failures: list[Failure] = []
     ttl: Any = None
     doc_id: int | None = None
+    given = not raw and "ttl" in data
     if not raw:
         refuse_computed(definition, data, "create", what)
         doc_id = given_id(data, what)
@@ -80,7 +81,7 @@ def create(rt: Runtime, coll: int, data: Fields, *, raw: bool = False) -> Doc:
     if doc_id is None:
         doc_id = rt.view.new_id()
     doc = Doc(coll, doc_id)
-    put(rt, definition, doc, stored, ttl_of(rt, definition, ttl, given="ttl" in data), "create")
+    put(rt, definition, doc, stored, ttl_of(rt, definition, ttl, given=given), "create")
     return doc
 
 

@@ -13,7 +13,7 @@ Trap: an implementation gets arguments already converted (ID as an `int`, whole 
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -51,6 +51,7 @@ from faunadb.values import (
 )
 
 Implementation = Callable[..., Any]
+Function = TypeVar("Function", bound=Implementation)
 MISFIT = object()
 
 # ---------------------------------------------------------------- types of parameters
@@ -338,10 +339,10 @@ INSTANCES: dict[str, tuple[type, ...]] = {
 
 def method(
     owner: str, name: str, *signatures: str, effect: int = PURE
-) -> Callable[[Implementation], Implementation]:
+) -> Callable[[Function], Function]:
     """Declare a function; see the module's text."""
 
-    def declare(run: Implementation) -> Implementation:
+    def declare(run: Function) -> Function:
         overloads = tuple(parse_signature(text) for text in signatures or ("()",))
         made = Method(name, effect, overloads, run)
         if name == "()":
@@ -363,10 +364,10 @@ def register_instance(owner: str, *kinds: type) -> None:
     INSTANCES[owner] = kinds
 
 
-def getter(owner: str, name: str) -> Callable[[Implementation], Implementation]:
+def getter(owner: str, name: str) -> Callable[[Function], Function]:
     """Declare a field."""
 
-    def declare(run: Implementation) -> Implementation:
+    def declare(run: Function) -> Function:
         if owner.endswith("#"):
             for kind in INSTANCES[owner]:
                 FIELDS.setdefault(kind, {})[name] = run
