@@ -12,6 +12,7 @@ import base64
 import binascii
 import hmac
 import re
+from functools import lru_cache
 
 from faunadb.api.ports import Authenticate, Secret
 from faunadb.errors import Unauthorized
@@ -55,6 +56,7 @@ class Authenticator:
         return Caller(role=secret.role or "admin")
 
 
+@lru_cache(1024)
 def parse_secret(authorization: str | None) -> Secret | None:
     """Read `Bearer <secret>` or Basic with the secret as user; None when there is none."""
     scheme, _, credentials = (authorization or "").partition(" ")

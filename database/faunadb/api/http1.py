@@ -8,11 +8,13 @@ Trap: httptools hides exceptions of its callbacks. They only collect; the work i
 """
 
 import asyncio
+import sys
 from collections import deque
+from functools import lru_cache
 
 import httptools
 
-from faunadb.api.bodies import Response, channel_error
+from faunadb.api.bodies import Headers, Response, channel_error
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
 
@@ -37,6 +39,18 @@ _BROKEN = channel_error(400, "bad request")
 _SLOW = channel_error(408, "request timeout: Client timed out.")
 
 
+@lru_cache(64)
+def _head(status: int, headers: Headers) -> bytes:
+    """Return what a response begins with; nearly all are alike."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, b"-")) + lines.encode("latin-1")
+
+
+@lru_cache(512)
+def _header_name(name: bytes) -> str:
+    return sys.intern(name.decode("latin-1").lower())
+
+
 class Http1:
     """The state of one connection; `front.Front` carries its bytes."""
 
@@ -46,7 +60,7 @@ class Http1:
         self._queue: deque[tuple[Request | Response, bool]] = deque()
         self._answering = False  # one request was handed over and not answered yet
         self._pumping = False
-        self._paused = False
+        self._paused = self._waiting = False
         self._finished = False  # nothing more is read
         self._ending = False  # the client sends no more: close after the last answer
         self._request_began_s: float | None = None
@@ -138,7 +152,7 @@ class Http1:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value) + _LINE_BYTES
         if self._header_bytes <= self._limits.header_bytes_max:
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self._headers[_header_name(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
@@ -206,14 +220,13 @@ class Http1:
             return
         keep = keep_alive and not response.close and not self._hub.draining
         keep = keep and not (self._ending and not self._queue)
-        head = b"HTTP/1.1 %d %s\r\n" % (response.status, _REASONS.get(response.status, b"-"))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in response.headers)
+        head = _head(response.status, response.headers)
         end = b"content-length: %d\r\n%s\r\n" % (
             len(response.body),
             b"" if keep else b"connection: close\r\n",
         )
         body = b"" if method == "HEAD" else response.body
-        self._transport.write(head + lines.encode("latin-1") + end + body)
+        self._transport.write(head + end + body)
         self._quiet_since_s = self._hub.now_s()
         if not keep:
             self._close()
@@ -255,7 +268,11 @@ class Http1:
     def _read_or_wait(self) -> None:
         if self._transport.is_closing():
             return
-        if self._paused or len(self._queue) >= self._limits.requests_per_connection_max:
+        wait = self._paused or len(self._queue) >= self._limits.requests_per_connection_max
+        if wait == self._waiting:
+            return
+        self._waiting = wait
+        if wait:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()

@@ -6,6 +6,7 @@ the drivers' own are accepted and change nothing: every query is linearizable.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,17 @@ _WORD = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 _REQUEST_ID = re.compile(r"(\d{1,16})-([0-9a-f]{32})", re.ASCII)
 
 
+_FIXED = (
+    "x-linearized",
+    "x-performance-hints",
+    "x-format",
+    "x-typecheck",
+    "x-query-timeout-ms",
+    "x-max-contention-retries",
+    "x-query-tags",
+)
+
+
 class Options(msgspec.Struct, frozen=True):
     """Everything that the headers of one query say, `tags` as they are echoed."""
 
@@ -37,16 +49,27 @@ class Options(msgspec.Struct, frozen=True):
 
 def read_options(headers: Mapping[str, str]) -> Options:
     """Check the headers (names in lower case); raises `InvalidRequest` for the first bad one."""
+    fixed = _read_fixed(*map(headers.get, _FIXED))
+    last_txn_ts, request = headers.get("x-last-txn-ts"), headers.get("x-fauna-request-id")
+    if last_txn_ts is None and request is None:
+        return fixed
+    return msgspec.structs.replace(
+        fixed, last_txn_ts=_last_txn_ts(last_txn_ts), request=_request_id(request)
+    )
+
+
+@lru_cache(1024)
+def _read_fixed(*values: str | None) -> Options:
+    """Check the headers that one client sends alike with every query."""
+    headers = {name: value for name, value in zip(_FIXED, values, strict=True) if value is not None}
     _boolean(headers, "x-linearized")
     _boolean(headers, "x-performance-hints")
     return Options(
         format=_format(headers.get("x-format")),
         typecheck=_boolean(headers, "x-typecheck"),
-        last_txn_ts=_last_txn_ts(headers.get("x-last-txn-ts")),
         timeout_ms=_timeout_ms(headers),
         attempts_max=_attempts_max(headers),
         tags=_tags(headers.get("x-query-tags", "")),
-        request=_request_id(headers.get("x-fauna-request-id")),
     )
 
 

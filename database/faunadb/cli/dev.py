@@ -46,7 +46,7 @@ def dev_settings(data_dir: Path, listen: Address, secret: str) -> MemberSettings
         cluster_id=hashlib.sha256(b"faunadb dev" + folder).digest()[:16],
         incarnation=1,
         member_id=MemberId(1),
-        name="dev",
+        name=listen.host,
         root_secret=secret,
         client_listen=listen,
     )
@@ -59,7 +59,7 @@ async def run_dev(settings: MemberSettings) -> None:
     running = RunningMember(
         settings, opening, opening.open() or opening.found(), NoPeers(), transfer=None
     )
-    database = MemberDatabase()
+    database = MemberDatabase(settings.client_listen.port)
     front = Front(database, Authenticator(settings.root_secret))
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ async def run_dev(settings: MemberSettings) -> None:
     async with asyncio.TaskGroup() as group:
         work = group.create_task(running.run())
         await _lead_and_open(running)
-        database.node = running.node
+        database.running = running
         port = await front.start(settings.client_listen.host, settings.client_listen.port)
         click.echo(
             f"faunadb dev is ready after {time.monotonic() - began_s:.2f} s: "

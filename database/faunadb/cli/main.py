@@ -1,13 +1,17 @@
 """The commands, their options and their help. What they do is in the modules beside."""
 
 import asyncio
+import datetime as dt
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
 
+from faunadb.cli.admin import call, endpoint_options, show
 from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, IO_ERROR, USAGE, fail
 from faunadb.cli.settings import Address
 from faunadb.errors import Corrupt, Unavailable
@@ -70,6 +74,182 @@ def dev(data_dir: Path, listen: Address, secret: str) -> None:
     from faunadb.cli.dev import dev_settings, run_dev  # noqa: PLC0415 - keeps --help fast
 
     run_program(lambda: uvloop.run(run_dev(dev_settings(data_dir, listen, secret))))
+
+
+@commands.command()
+@click.option("--data-dir", required=True, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--cluster-id", required=True, help="32 hex digits, drawn once for a cluster.")
+@click.option("--incarnation", required=True, type=click.IntRange(min=1))
+@click.option("--member-id", required=True, type=click.IntRange(min=1), help="Never used again.")
+@click.option("--name", required=True, help="DNS name of this member, with :port if not 7500.")
+@click.option("--seeds", default="", help="Names to look for members at; comma-separated.")
+@click.option(
+    "--tls-dir",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with ca.crt, tls.crt and tls.key of this member.",
+)
+@click.option(
+    "--root-secret-file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File whose content is the root secret.",
+)
+@click.option("--api-listen", type=LISTEN, default="0.0.0.0:8443", show_default=True)
+@click.option("--admin-listen", type=LISTEN, default="0.0.0.0:8444", show_default=True)
+@click.option("--peer-listen", type=LISTEN, default="0.0.0.0:7500", show_default=True)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="FAUNADB_LOG_FORMAT",
+)
+def serve(**options: Any) -> None:
+    """Run a member of a cluster; an empty directory waits to be told or to be added."""
+    from faunadb.cli.serve import serve_member, settings_of  # noqa: PLC0415 - keeps --help fast
+
+    settings = settings_of(options)
+    run_program(lambda: uvloop.run(serve_member(settings)))
+
+
+@commands.command()
+@endpoint_options
+@click.option("--cluster-id", required=True)
+@click.option("--incarnation", required=True, type=int)
+def init(cluster_id: str, incarnation: int, **where: Any) -> None:
+    """Form the cluster at this empty member; say it to one member only."""
+    show(call(**where, path="/cluster/init", body=_body(cluster_id, incarnation)))
+
+
+def _body(cluster_id: str, incarnation: int) -> dict[str, Any]:
+    return {"cluster_id": cluster_id, "incarnation": incarnation}
+
+
+@commands.command("open")
+@endpoint_options
+@click.option("--voters", required=True, type=int, help="How many voters there must be.")
+def open_(voters: int, **where: Any) -> None:
+    """Let clients write, once all voters are there."""
+    show(call(**where, path="/cluster/open", body={"voters": voters}))
+
+
+@commands.command()
+@endpoint_options
+def status(**where: Any) -> None:
+    """Show what a member knows of itself and, at the leader, of the cluster."""
+    show(call(**where, path="/cluster"))
+
+
+@commands.command()
+@endpoint_options
+@click.option("--to", type=int, default=None, help="Member id; the most caught-up one if left out.")
+def transfer(to: int | None, **where: Any) -> None:
+    """Hand leadership over. Say it to the leader."""
+    show(call(**where, path="/cluster/transfer", body={"to": to}))
+
+
+@commands.group()
+def member() -> None:
+    """Change who is a member. Say it to the leader."""
+
+
+@member.command("add")
+@endpoint_options
+@click.argument("member_id", type=int)
+@click.argument("name")
+def member_add(member_id: int, name: str, **where: Any) -> None:
+    """Add a member as a learner."""
+    _change(where, {"op": "add_learner", "member": {"id": member_id, "name": name}})
+
+
+@member.command("promote")
+@endpoint_options
+@click.argument("member_id", type=int)
+def member_promote(member_id: int, **where: Any) -> None:
+    """Make a learner that has caught up a voter."""
+    _change(
+        where, {"op": "promote", "member": {"id": member_id, "nonce": _nonce(where, member_id)}}
+    )
+
+
+@member.command("remove")
+@endpoint_options
+@click.argument("member_id", type=int)
+def member_remove(member_id: int, **where: Any) -> None:
+    """Remove a member; its id is never used again."""
+    _change(where, {"op": "remove", "member": {"id": member_id}})
+
+
+@member.command("swap")
+@endpoint_options
+@click.argument("learner_id", type=int)
+@click.argument("outgoing_id", type=int)
+def member_swap(learner_id: int, outgoing_id: int, **where: Any) -> None:
+    """Put a learner in a voter's place, in one change."""
+    nonce = _nonce(where, learner_id)
+    incoming = {"id": learner_id, "nonce": nonce}
+    _change(where, {"op": "swap", "member": incoming, "outgoing": outgoing_id})
+
+
+def _change(where: dict[str, Any], body: dict[str, Any]) -> None:
+    """Ask for a change, on the condition that the configuration is the one that is seen now."""
+    configuration = _committed(where)["configuration"]
+    body["if"] = {key: configuration["id"][key] for key in ("incarnation", "term", "index")}
+    show(call(**where, path="/cluster/membership", body=body))
+
+
+def _nonce(where: dict[str, Any], member_id: int) -> str:
+    heard = {found["id"]: found["nonce"] for found in _committed(where)["members"]}
+    if not heard.get(member_id):
+        fail(1, "change_refused", f"the leader has not heard member {member_id} yet")
+    return str(heard[member_id])
+
+
+def _committed(where: dict[str, Any]) -> dict[str, Any]:
+    report: dict[str, Any] = call(**where, path="/cluster")
+    if report["configuration"] is None:
+        leader = report["leader"]
+        hint = f"member {leader['id']} at {leader['name']}" if leader else "none is known"
+        fail(1, "not_leader", f"this member does not lead; leader: {hint}")
+    return report
+
+
+@commands.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--cluster-id", required=True, help="32 hex digits.")
+@click.option(
+    "--member",
+    "members",
+    multiple=True,
+    required=True,
+    metavar="NAME=HOST[,HOST]",
+    help="One for each member: folder name, and the hosts in its certificate.",
+)
+def dev_ca(folder: Path, cluster_id: str, members: tuple[str, ...]) -> None:
+    """Make a certificate authority and leaves for members as processes."""
+    from faunadb.api.dev_ca import write_dev_ca  # noqa: PLC0415 - keeps --help fast
+
+    named = {}
+    for text in members:
+        name, equals, hosts = text.partition("=")
+        if not equals or not hosts:
+            raise click.BadParameter(f"{text!r} is not NAME=HOST[,HOST]")
+        named[name] = hosts.split(",")
+    try:
+        write_dev_ca(folder, cluster_id, named, now=dt.datetime.fromtimestamp(time.time(), dt.UTC))
+    except FileExistsError:
+        fail(1, "exists", f"{folder} has an authority already")
+    click.echo(f"wrote {folder}: {', '.join([*named, 'operator'])}")
+
+
+@commands.command()
+@click.argument("data_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def inspect(data_dir: Path) -> None:
+    """Say what a stopped member's directory holds, without changing it."""
+    from faunadb.cli.inspection import inspect_directory  # noqa: PLC0415 - keeps --help fast
+
+    run_program(lambda: show(inspect_directory(data_dir)))
 
 
 @commands.command(hidden=True)

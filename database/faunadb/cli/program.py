@@ -23,11 +23,13 @@ from faunadb.disk.directory import DataDirectory
 from faunadb.disk.flusher import Flusher
 from faunadb.disk.wal_thread import WalThread
 from faunadb.errors import Corrupt, TooManyPending
+from faunadb.net.tls import split_name
 from faunadb.node.language import Language
 from faunadb.node.member import Member
 from faunadb.node.node import Node
 from faunadb.node.ports import Identity, Peers
 from faunadb.node.query import Query, Reply
+from faunadb.node.report import ClientCluster, ClientMember
 from faunadb.node.state import AppliedState
 from faunadb.node.workers import WorkerPool
 from faunadb.node.world import SystemChance, SystemClock
@@ -155,14 +157,40 @@ class RunningMember:
 class MemberDatabase:
     """Implements `api.ports.Database` for a member that may still be waiting."""
 
-    def __init__(self) -> None:
-        self.node: Node | None = None
+    def __init__(self, client_port: int) -> None:
+        self._client_port = client_port
+        self.running: RunningMember | None = None
+
+    @property
+    def node(self) -> Node | None:
+        return self.running.node if self.running is not None else None
 
     def submit(self, query: Query, reply: Reply) -> None:
         if self.node is None:
             reply(TooManyPending("This member waits to be added to a cluster.", retry_after_s=1))
         else:
             self.node.submit(query, reply)
+
+    def members(self) -> ClientCluster | None:
+        """Return whom clients may ask; all members use the same client port."""
+        running = self.running
+        configuration = running.state.configuration if running is not None else None
+        if running is None or configuration is None:
+            return None
+        leader = running.node.member.leader
+        found = tuple(
+            ClientMember(
+                id=peer.id,
+                name=peer.name,
+                endpoint=f"http://{split_name(peer.name)[0]}:{self._client_port}",
+                role="voter" if configuration.is_voter(peer.id) else "learner",
+                leader=peer.id == leader,
+            )
+            for peer in configuration.everyone()
+        )
+        voters = len(configuration.voters)
+        cluster_id = running.node.member.identity.cluster_id.hex()
+        return ClientCluster(cluster_id, voters, len(found) - voters, found)
 
     def ping(self, scope: str) -> bool:
         if scope == "node":

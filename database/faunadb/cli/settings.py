@@ -43,3 +43,4 @@ class MemberSettings:
     tls_dir: Path | None = None
     seeds: tuple[str, ...] = ()
     pod_uid: str | None = None
+    log_format: str = "text"

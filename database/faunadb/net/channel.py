@@ -7,7 +7,7 @@ Trap: a connection that was lost answers no more; `closed` is final.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from faunadb.errors import Malformed
 from faunadb.net.frames import FRAME_BYTES_MAX, Frame, FrameReader, Kind, encode_frame
@@ -85,8 +85,8 @@ class Channel(asyncio.Protocol):
     # ------------------------------------------------------------ asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the shape of asyncio.Transport and not its class
+        self._transport = cast("asyncio.Transport", transport)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:

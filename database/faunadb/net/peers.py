@@ -191,6 +191,20 @@ class PeerNetwork:
     def remember(self, hello: Hello) -> None:
         self._heard[hello.member_id] = hello
 
+    def call_back(self, hello: Hello) -> None:
+        """Connect to a caller that our configuration does not know (yet).
+
+        A member that was just added, or was away for long, could not answer its leader else. The
+        next configuration decides who stays connected.
+        """
+        configuration = self.configuration
+        known = configuration is not None and configuration.peer(hello.member_id) is not None
+        if not known and hello.member_id not in self._callers:
+            peer = Peer(hello.member_id, hello.name, hello.nonce)
+            self._callers[peer.id] = caller = _Caller(self, peer, Purpose.MESSAGES)
+            if self._group is not None:
+                caller.task = self._group.create_task(caller.keep())
+
     def judge(self, hello: Hello, certificate: dict[str, Any] | None) -> Refusal | None:
         """Return why a caller or a called member is not who it should be."""
         if hello.cluster_id.hex() not in clusters_of(certificate):
@@ -412,6 +426,7 @@ class _Arrival:
             return
         self._hello = hello
         network.remember(hello)
+        network.call_back(hello)
         channel.trust()
         own = hello_of(network.identity, network.name, network.version)
         channel.send(Kind.WELCOME, encode_body(own))

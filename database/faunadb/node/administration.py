@@ -69,7 +69,7 @@ class Surroundings(Protocol):
 
     def disk(self) -> DiskReport: ...
 
-    def snapshot(self) -> SnapshotMeta | None: ...
+    def newest_snapshot(self) -> SnapshotMeta | None: ...
 
     async def found(self, asked: InitAsked) -> Identity:
         """Form the cluster in the empty directory and start the member. Raises `Refused`."""
@@ -98,7 +98,7 @@ class Reports:
         if member.leadership is not None and await self._confirmed():
             committed = self._configuration(member)
         core, state, identity = member.core, member.state, member.identity
-        snapshot = self._around.snapshot()
+        snapshot = self._around.newest_snapshot()
         return ClusterReport(
             version=self._founding.version,
             feature_level=FEATURE_LEVEL,

@@ -20,7 +20,14 @@ from faunadb.node.leader import Tip
 from faunadb.node.ports import Clock
 from faunadb.node.query import Outcome, Query
 from faunadb.node.tip import LeaderTip, Workers
-from faunadb.raft.entries import Entry, EntryKind, Index, Term
+from faunadb.raft.entries import (
+    Configuration,
+    Entry,
+    EntryKind,
+    Index,
+    Term,
+    decode_configuration,
+)
 from faunadb.store.bookkeeping import Lease
 from faunadb.store.ids import IdSource
 from faunadb.store.overlay import Overlay
@@ -97,6 +104,12 @@ class AppliedState:
 
     def has_lease(self, process: bytes) -> bool:
         return self._lease(process) is not None
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """Return the applied configuration."""
+        raw = self._machine.record.configuration
+        return decode_configuration(raw) if raw else None
 
     @property
     def worker_number(self) -> int:
