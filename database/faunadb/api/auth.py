@@ -56,7 +56,7 @@ class Authenticator:
         return Caller(role=secret.role or "admin")
 
 
-@lru_cache(1024)
+@lru_cache(256)
 def parse_secret(authorization: str | None) -> Secret | None:
     """Read `Bearer <secret>` or Basic with the secret as user; None when there is none."""
     scheme, _, credentials = (authorization or "").partition(" ")

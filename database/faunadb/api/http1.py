@@ -46,7 +46,7 @@ def _head(status: int, headers: Headers) -> bytes:
     return b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, b"-")) + lines.encode("latin-1")
 
 
-@lru_cache(512)
+@lru_cache(256)
 def _header_name(name: bytes) -> str:
     return sys.intern(name.decode("latin-1").lower())
 
