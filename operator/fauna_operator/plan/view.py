@@ -25,7 +25,8 @@ CONTACT_MS_MAX = 2_000  # an answer older than this says nothing about now
 LAG_ENTRIES_MAX = 1_000  # more is behind; the readiness of a member uses the same number
 EXIT_IDENTITY = 78  # sysexits EX_CONFIG: identity or corruption
 EMPTY = "its volume is empty"
-CORRUPT = frozenset({"corrupt", "nonce_refused"})  # what exit 78 says of a volume that is lost
+# the reasons of exit 78 that say "this directory cannot be believed"; "identity" is a person's work
+CORRUPT = frozenset({"chain", "frame", "header", "log", "snapshot", "state"})
 
 
 class Outcome(msgspec.Struct, frozen=True):

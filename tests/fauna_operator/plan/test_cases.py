@@ -142,7 +142,7 @@ def _claim(given: Any, case: dict[str, Any], latch: Latch | None) -> Claim:
 
 
 def _leader(case: dict[str, Any]) -> int:
-    return case.get("leader", (case.get("voters") or [0])[0])
+    return int(case.get("leader", (case.get("voters") or [0])[0]))
 
 
 def _answers(case: dict[str, Any]) -> dict[int, Answer]:

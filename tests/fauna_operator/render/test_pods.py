@@ -24,8 +24,12 @@ def test_the_template_hash_is_golden() -> None:
 
 def test_the_hash_is_of_what_members_share() -> None:
     """Replicas, pausing and healing change no pod; image, resources and scheduling do."""
-    same = [{"replicas": 5}, {"paused": True}, {"selfHealing": {"enabled": False}}]
-    other = [
+    same: list[dict[str, Any]] = [
+        {"replicas": 5},
+        {"paused": True},
+        {"selfHealing": {"enabled": False}},
+    ]
+    other: list[dict[str, Any]] = [
         {"image": {"tag": "next"}},
         {"resources": {"requests": {"cpu": "2"}}},
         {"scheduling": {"nodeAntiAffinity": "Preferred"}},
