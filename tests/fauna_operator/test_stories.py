@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from fauna_operator.act import Actor
+from fauna_operator.errors import Stale
+from fauna_operator.model import Desired, Initialize, Lists, Observed
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
 from fauna_operator_world import (
@@ -75,6 +78,21 @@ def test_a_killed_operator_bootstraps_once_for_every_write() -> None:
             run(world)
         run(world)
         assert (n, 1, [1, 2, 3], True) == (n, world.formed, sorted(world.voters), world.open)
+
+
+def test_a_stale_operator_cannot_say_init() -> None:
+    """Whoever read the resource before its last change fails before it speaks to a member."""
+    world = fresh()
+    old = world.objects[names.KIND, NAME] | {}
+    read = {**old, "metadata": dict(old["metadata"])}
+    world._bump(world.objects[names.KIND, NAME])
+    desired = Desired.of(read)
+    actor = Actor(world, world, desired, Observed("1", Lists()), read, now=1.0)
+
+    with pytest.raises(Stale):
+        asyncio.run(actor.perform(Initialize(1, "ab", 1)))
+
+    assert [] == [line for line in world.log if "init" in line]
 
 
 def test_a_lost_answer_at_every_write_does_no_harm() -> None:
