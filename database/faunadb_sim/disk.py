@@ -291,7 +291,8 @@ class SimDisk:
         inode = self._names[path]
         assert inode is not None
         for copy in (inode.seen, inode.synced):
-            copy[offset] ^= 1 << bit
+            if offset < len(copy):
+                copy[offset] ^= 1 << bit
 
     def synced_bytes(self, path: str) -> bytes:
         """Return what of a file is on the platter."""

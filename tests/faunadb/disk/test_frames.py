@@ -1,6 +1,7 @@
 """What the decoders of the log accept: exactly what the encoders make."""
 
 import os
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -174,7 +175,7 @@ def test_every_decoder_is_total() -> None:
         encode_data(STATE, OPERATIONS),
         encode_twin(STATE),
     ]
-    decoders = [
+    decoders: list[Callable[[bytes], object]] = [
         decode_header,
         lambda block: decode_frame(block, 0, SEED),
         decode_data,

@@ -3,10 +3,22 @@
 from collections.abc import Callable
 from random import Random
 
+import msgspec
 import pytest
 
 from disk_test_helpers.member import Storage, entry
-from faunadb.disk.frames import HEADER_BYTES, FrameFlag, FrameKind, encode_frame
+from faunadb.disk.frames import (
+    HEADER_BYTES,
+    Append,
+    FrameFlag,
+    FrameKind,
+    decode_header,
+    encode_data,
+    encode_frame,
+    encode_header,
+    encode_twin,
+    seed_of,
+)
 from faunadb.disk.wal import segment_path
 from faunadb.errors import Corrupt
 from faunadb.raft.entries import EntryId, HardState, Index, MemberId, Term
@@ -117,12 +129,15 @@ def test_a_vote_survives_the_loss_of_either_copy(storage: Storage, tear_twin: bo
 
 def test_a_twin_does_not_excuse_damage_before_later_frames(storage: Storage) -> None:
     """A frame behind the twin proves that both were synced."""
+    reopen(storage)
     storage.vote()
     storage.append(1)
-    storage.disk.flip_bit(newest(storage), sector(storage, 5) + 20)
+    storage.disk.flip_bit(newest(storage), sector(storage, 2) + 20)
 
-    with pytest.raises(Corrupt):
+    with pytest.raises(Corrupt) as caught:
         reopen(storage)
+
+    assert "but frame 4 behind it is whole" in caught.value.detail
 
 
 def test_forged_frames_in_documents_change_nothing(storage: Storage) -> None:
@@ -247,3 +262,81 @@ def test_truncation_is_a_record() -> None:
     ids = [e.id for e in storage.opened.recovered.entries]
     assert [EntryId(Term(1), Index(i)) for i in range(1, 5)] == ids[:4]
     assert [EntryId(Term(2), Index(i)) for i in (5, 6)] == ids[4:]
+
+
+def whole_frame(storage: Storage, number: int, payload: bytes, kind: FrameKind) -> None:
+    """Write a frame with a right checksum where the next one belongs."""
+    path = newest(storage)
+    file = storage.disk.open(path)
+    seed = seed_of(decode_header(file.pread(HEADER_BYTES, 0)).salt)
+    block, _ = encode_frame(kind, FrameFlag.NONE, number, payload, seed)
+    file.pwrite(block, storage.opened.wal.position().end)
+
+
+STATE = HardState(Term(1), MemberId(0), Index(0))
+
+
+@pytest.mark.parametrize(
+    ("number", "payload", "kind", "reason"),
+    [
+        (5, b"nonsense", FrameKind.DATA, "frame"),
+        (5, encode_twin(STATE), FrameKind.TWIN, "frame"),
+        (4, encode_data(STATE, ()), FrameKind.DATA, "frame"),
+        (6, encode_data(STATE, ()), FrameKind.DATA, "frame"),
+        (5, encode_data(STATE, (Append((entry(9),)),)), FrameKind.DATA, "gap"),
+    ],
+)
+def test_a_whole_frame_that_does_not_belong(
+    storage: Storage, number: int, payload: bytes, kind: FrameKind, reason: str
+) -> None:
+    """Nonsense with a right checksum, a wrong number, a lonely twin, a gap: never cut, but said."""
+    whole_frame(storage, number, payload, kind)
+
+    with pytest.raises(Corrupt) as caught:
+        reopen(storage)
+
+    assert reason == caught.value.reason
+
+
+def test_a_twin_that_contradicts_its_frame(storage: Storage) -> None:
+    """Both were written from one value."""
+    position = storage.opened.wal.position()
+    file = storage.disk.open(newest(storage))
+    seed = seed_of(decode_header(file.pread(HEADER_BYTES, 0)).salt)
+    data, _ = encode_frame(FrameKind.DATA, FrameFlag.TWIN_FOLLOWS, 5, encode_data(STATE, ()), seed)
+    other = HardState(Term(2), MemberId(0), Index(0))
+    twin, _ = encode_frame(FrameKind.TWIN, FrameFlag.NONE, 6, encode_twin(other), seed)
+    file.truncate(position.end + 1024)
+    file.pwrite(data + twin, position.end)
+
+    with pytest.raises(Corrupt) as caught:
+        reopen(storage)
+
+    assert "frame" == caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"first_index": 2}, "gap"),
+        ({"previous_crc": 1}, "chain"),
+        ({"previous_end": 1024}, "chain"),
+        ({"incarnation": 0}, "chain"),
+        ({"incarnation": 2}, "identity"),
+        ({"cluster_id": b"x" * 16}, "identity"),
+        ({"seq": 9}, "header"),
+    ],
+)
+def test_a_header_that_contradicts_the_chain(
+    storage: Storage, change: dict[str, object], reason: str
+) -> None:
+    """What a header says of its predecessor and its owner is held against both."""
+    reopen(storage)
+    file = storage.disk.open(newest(storage))
+    header = decode_header(file.pread(HEADER_BYTES, 0))
+    file.pwrite(encode_header(msgspec.structs.replace(header, **change)), 0)
+
+    with pytest.raises(Corrupt) as caught:
+        reopen(storage)
+
+    assert reason == caught.value.reason
