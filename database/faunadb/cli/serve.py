@@ -264,7 +264,7 @@ def settings_of(options: dict[str, Any]) -> MemberSettings:
         peer_listen=options["peer_listen"],
         tls_dir=options["tls_dir"],
         seeds=tuple(name for name in options["seeds"].split(",") if name),
-        pod_uid=os.environ.get("FAUNADB_POD_UID"),
+        pod_uid=os.environ.get("POD_UID"),
         log_format=options["log_format"],
     )
 
