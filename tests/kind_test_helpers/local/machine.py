@@ -31,6 +31,9 @@ SHIELDED_SETTINGS = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
+# As systemd would: a kubelet that lost its containerd ends, and has to be started again.
+SUPERVISE = ("sh", "-c", 'while :; do "$@"; sleep 0.5; done', "supervise")
+ENTRANCES = ("nsenter", "sh", "sleep", "unshare")
 ENTER_CGROUP = 'echo $$ > "$1" && echo $$ > "$2.tmp" && mv "$2.tmp" "$2" && shift 2 && exec "$@"'
 
 
@@ -93,12 +96,12 @@ class Machine:
         return run(*self.command(*command))
 
     def start(self, daemon: str, *command: str | Path) -> None:
-        """Start a daemon inside; its output goes to its log."""
-        self._launch(daemon, self.command(*command))
+        """Start a daemon inside, and again whenever it ends; its output goes to its log."""
+        self._launch(daemon, self.command(*SUPERVISE, *command))
 
     def start_outside(self, daemon: str, *command: str | Path) -> None:
         """Start a daemon on the host that belongs to this machine all the same."""
-        self._launch(daemon, [str(word) for word in command])
+        self._launch(daemon, [*SUPERVISE, *(str(word) for word in command)])
 
     def start_on_network(self, daemon: str, *command: str | Path) -> None:
         """Start a daemon that sees the host's files but this machine's network."""
@@ -107,29 +110,41 @@ class Machine:
 
     def pid(self, daemon: str) -> int:
         """The pid of a running daemon, as the host sees it; raises LookupError when it is not."""
-        try:
-            entered = int((self.folder / "pids" / daemon).read_text())
-        except FileNotFoundError:
-            raise LookupError(f"{daemon} was never started on {self.name}") from None
-        if (found := child_of(entered) if is_entrance(entered) else living(entered)) is None:
+        chain = self._chain(daemon)
+        if not chain or is_entrance(chain[-1]):
             raise LookupError(f"{daemon} does not run on {self.name}")
-        return found
+        return chain[-1]
 
     def is_running(self, daemon: str) -> bool:
-        try:
-            return self.pid(daemon) > 0
-        except LookupError:
-            return False
+        """Whether a daemon was started and not stopped since; it may just be starting again."""
+        return bool(self._chain(daemon))
 
     def stop(self, daemon: str, sent: signal.Signals = signal.SIGKILL) -> None:
-        """End a daemon and wait until it is gone; does nothing when it does not run."""
-        with contextlib.suppress(LookupError, ProcessLookupError):
-            os.kill(self.pid(daemon), sent)
+        """End a daemon for good and wait until it is gone; does nothing when it does not run."""
+        for pid in self._chain(daemon):  # those who would start it again are stopped first
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP if is_entrance(pid) else sent)
+        left = self._chain(daemon)
+        for pid in (each for each in left if is_entrance(each)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await_that(
             f"{daemon} on {self.name} to end",
-            lambda: not self.is_running(daemon),
+            lambda: not any(living(pid) for pid in left),
             seconds_max=START_SECONDS_MAX,
         )
+
+    def _chain(self, daemon: str) -> list[int]:
+        """The living processes from the one that we started down to the daemon itself."""
+        try:
+            pid = living(int((self.folder / "pids" / daemon).read_text()))
+        except FileNotFoundError:
+            return []
+        chain: list[int] = []
+        while pid is not None:
+            chain.append(pid)
+            pid = child_of(pid) if is_entrance(pid) else None
+        return chain
 
     def log(self, daemon: str) -> Path:
         return self.folder / "log" / f"{daemon}.log"
@@ -215,8 +230,8 @@ def living(pid: int) -> int | None:
 
 
 def is_entrance(pid: int) -> bool:
-    """Whether a process only brought another into the machine and waits for it."""
+    """Whether a process only brings another into the machine, or will start it again."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip() in ("sh", "nsenter", "unshare")
+        return Path(f"/proc/{pid}/comm").read_text().strip() in ENTRANCES
     except OSError:
         return False
