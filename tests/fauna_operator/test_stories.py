@@ -6,7 +6,7 @@ import pytest
 
 from fauna_operator.act import Actor
 from fauna_operator.errors import Stale
-from fauna_operator.model import Desired, Initialize, Lists, Observed
+from fauna_operator.model import Desired, Initialize, Lists, Observed, Pod
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
 from fauna_operator_world import (
@@ -87,7 +87,8 @@ def test_a_stale_operator_cannot_say_init() -> None:
     read = {**old, "metadata": dict(old["metadata"])}
     world._bump(world.objects[names.KIND, NAME])
     desired = Desired.of(read)
-    actor = Actor(world, world, desired, Observed("1", Lists()), read, now=1.0)
+    pods = (Pod(1, f"{NAME}-1", "p1", "1", ip="10.0.0.1"),)
+    actor = Actor(world, world, desired, Observed("1", Lists(pods=pods)), read, now=1.0)
 
     with pytest.raises(Stale):
         asyncio.run(actor.perform(Initialize(1, "ab", 1)))
