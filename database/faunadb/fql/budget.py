@@ -13,6 +13,9 @@ RECURSION_LIMIT_DEEP = 60_000  # 2048 frames of the language, at most 20 of Pyth
 STACK_BYTES_DEEP = 512 * 1024 * 1024
 FRAMES_MAX = 2048  # schema.md §11
 STEPS_ON_LOOP = 4_000  # about 1 ms
+ROW_STEPS = 20  # a row of a scan: read, decoded, its rights asked
+READ_STEPS = 10  # a document by id
+WRITE_STEPS = 20
 STEPS_IN_WORKER = 100_000_000
 
 

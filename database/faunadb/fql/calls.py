@@ -13,7 +13,7 @@ from faunadb.definitions import FunctionDefinition
 from faunadb.errors import QueryError
 from faunadb.fql.display import type_name
 from faunadb.fql.failures import denied, expected_argument, not_built, type_mismatch, wrong_arity
-from faunadb.fql.functions.registry import CONSTRUCTORS, MISFIT, coerce_id, user_code
+from faunadb.fql.registry import CONSTRUCTORS, MISFIT, coerce_id, user_code
 from faunadb.fql.runtime import (
     READ,
     BoundMethod,

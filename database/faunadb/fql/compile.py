@@ -24,6 +24,7 @@ from faunadb.fql.runtime import Compiler, LambdaCode
 from faunadb.fql.syntax import Block, Expr, Lambda, Parameter, Placeholder, ShortLambda
 
 assert STANDARD_LIBRARY
+CHARS_ON_LOOP_MAX = 16_384  # compiling costs about 10 µs a word: longer texts go to a worker
 STORED_CODES_MAX = 4096  # bodies of functions, computed fields, checks, defaults, cursors
 
 

@@ -21,8 +21,8 @@ from faunadb.codec import decode_value, encode_value
 from faunadb.definitions import Bound
 from faunadb.errors import Malformed, QueryError
 from faunadb.fql.documents import MODULES
-from faunadb.fql.functions.registry import GLOBALS
 from faunadb.fql.members import find_method
+from faunadb.fql.registry import GLOBALS
 from faunadb.fql.runtime import (
     PAGE_SIZE_MAX,
     BoundMethod,

@@ -16,6 +16,7 @@ from faunadb.definitions import (
     SystemCollection,
 )
 from faunadb.errors import QueryError
+from faunadb.fql.budget import READ_STEPS
 from faunadb.fql.failures import fail, null_access
 from faunadb.fql.runtime import (
     NAMED_COLLECTIONS,
@@ -112,7 +113,7 @@ def resolve(rt: Runtime, doc: Doc) -> int | None:
 def by_name(rt: Runtime, coll: int, name: str, at: int | None = None) -> Document | None:
     """Find a definition by name or alias, as of now with this query's own writes."""
     for document in rt.view.scan(coll, at=at):
-        rt.tick(1)
+        rt.tick(READ_STEPS)
         if document.data.get("name") == name:
             return document
     return None
@@ -134,7 +135,7 @@ def lookup(rt: Runtime, doc: Doc) -> Document | None:
     """Return the version, unseen by rights: None when missing. Use `read`."""
     if doc.epoch == rt.epoch:
         return doc.version
-    rt.tick(2)
+    rt.tick(READ_STEPS)
     rt.reads += 1
     document: Document | None
     if doc.cause == "deleted":

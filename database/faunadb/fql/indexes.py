@@ -10,7 +10,7 @@ from typing import Any
 from faunadb.definitions import Bound, CollectionDefinition, IndexDefinition, IndexStatus
 from faunadb.errors import QueryError
 from faunadb.fql.failures import denied, fail, invalid_argument, wrong_arity
-from faunadb.fql.functions.registry import MISFIT, coerce_id
+from faunadb.fql.registry import MISFIT, coerce_id
 from faunadb.fql.runtime import PAGE_SIZE, READ, Doc, Runtime
 from faunadb.fql.sets import AllSet, IndexSet
 from faunadb.fql.stored import to_stored

@@ -19,7 +19,6 @@ from faunadb.fql.budget import OverBudget
 from faunadb.fql.calls import call_value
 from faunadb.fql.display import display, sized, type_name
 from faunadb.fql.failures import fail, null_access, type_mismatch
-from faunadb.fql.functions.registry import METHODS
 from faunadb.fql.members import (
     UNBOUND,
     bang,
@@ -34,6 +33,7 @@ from faunadb.fql.operators import OPERATORS, at_time, unary, unknown_operator
 from faunadb.fql.program import nodes
 from faunadb.fql.projection import project
 from faunadb.fql.reasons import null_reason
+from faunadb.fql.registry import METHODS
 from faunadb.fql.runtime import Code, Doc, Frame, Lambda, LambdaCode, Runtime
 from faunadb.fql.syntax import (
     Array,

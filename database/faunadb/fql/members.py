@@ -22,7 +22,8 @@ from faunadb.fql.failures import (
     out_of_bounds,
     wrong_arity,
 )
-from faunadb.fql.functions.registry import (
+from faunadb.fql.indexes import index_call
+from faunadb.fql.registry import (
     FIELDS,
     FUNCTION_TYPES,
     GLOBALS,
@@ -34,7 +35,6 @@ from faunadb.fql.functions.registry import (
     Method,
     coerce_int,
 )
-from faunadb.fql.indexes import index_call
 from faunadb.fql.runtime import (
     BoundMethod,
     Collection,

@@ -8,8 +8,8 @@ import re
 from faunadb.definitions import SystemCollection
 from faunadb.fql.documents import MODULES, RESERVED
 from faunadb.fql.failures import Failure
-from faunadb.fql.functions.registry import FIELDS, GLOBALS, METHODS
 from faunadb.fql.lexer import KEYWORDS
+from faunadb.fql.registry import FIELDS, GLOBALS, METHODS
 from faunadb.fql.runtime import Collection, Runtime
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -204,7 +204,7 @@ class UserFunction:
 
 
 class Callee(Protocol):
-    """A built-in function with its name, arity and effect (`functions.registry.Method`)."""
+    """A built-in function with its name, arity and effect (`registry.Method`)."""
 
     @property
     def name(self) -> str: ...

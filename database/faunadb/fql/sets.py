@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from faunadb.definitions import Bound, IndexDefinition
+from faunadb.fql.budget import READ_STEPS, ROW_STEPS
 from faunadb.fql.calls import apply, truth
 from faunadb.fql.display import type_name
 from faunadb.fql.documents import document_value, may_see, read
@@ -54,7 +55,7 @@ class AllSet(SetValue):
         view = rt.view.scan(self.coll, lower=lower, upper=upper, reverse=self.backward, at=at)
         everything = rt.context.role == "admin" and rt.context.may_read is None
         for document in view:
-            rt.tick(2)
+            rt.tick(ROW_STEPS)
             if everything or may_see(rt, document):
                 yield document_value(rt, document, at), document.id
 
@@ -92,7 +93,7 @@ class IndexSet(SetValue):
             lower=lower, upper=upper, reverse=self.backward, at=at,
         )  # fmt: skip
         for entry in entries:
-            rt.tick(2)
+            rt.tick(READ_STEPS)
             doc = Doc(entry.coll, entry.id, at)
             if read(rt, doc) is not None:
                 yield doc, [list(entry.values), entry.id]

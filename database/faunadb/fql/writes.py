@@ -11,11 +11,12 @@ from typing import Any
 
 from faunadb.definitions import CollectionDefinition
 from faunadb.errors import QueryError
+from faunadb.fql.budget import WRITE_STEPS
 from faunadb.fql.display import type_name
 from faunadb.fql.documents import RESERVED, missing, read
 from faunadb.fql.failures import Failure, constraint, denied, fail
 from faunadb.fql.fieldtypes import check_fields, with_defaults
-from faunadb.fql.functions.registry import MISFIT, coerce_id
+from faunadb.fql.registry import MISFIT, coerce_id
 from faunadb.fql.runtime import READ, WRITE, Doc, Lambda, Runtime
 from faunadb.fql.stored import patched, to_stored
 from faunadb.fql.view import Document
@@ -49,7 +50,7 @@ def wrote(rt: Runtime) -> None:
     """Forget what documents were read: they may look different now."""
     rt.epoch += 1
     rt.writes += 1
-    rt.tick(10)
+    rt.tick(WRITE_STEPS)
 
 
 def create(rt: Runtime, coll: int, data: Fields, *, raw: bool = False) -> Doc:

@@ -1,4 +1,4 @@
-"""The language over a store of dictionaries: every case of the specification."""
+"""Every case of the specification, over a store of dictionaries and over the real one."""
 
 import itertools
 import sys
@@ -6,15 +6,38 @@ import threading
 from typing import Any
 
 import pytest
-from memory_view import MemoryDatabase
-from specification import Case, Topic, check, load
 
 from faunadb.fql.budget import RECURSION_LIMIT_DEEP, STACK_BYTES_DEEP
+from faunadb.fql.compile import STORED
+from faunadb.fql.indexed import computer
+from fql_test_helpers.memory_view import MemoryDatabase
+from fql_test_helpers.specification import Case, Topic, check, load
+from store_test_helpers import LEADER_TERM, World
 
 
 class Committing(MemoryDatabase):
     def commit(self, view: Any) -> None:
         view.commit()
+
+
+class RealStore:
+    """The store that the product has, in memory, with the double's sense of time."""
+
+    def __init__(self) -> None:
+        self.world = World(now_us=1_700_000_000_000_000)
+
+    def view(self) -> Any:
+        self.world.now_us = max(self.world.now_us, self.world.overlay.last_ts) + 1_000_000 - 1
+        view = self.world.view()
+        view._compute = computer(view.schema, STORED)
+        return view
+
+    def commit(self, view: Any) -> None:
+        effects = view.effects(self.world.overlay.last, LEADER_TERM)
+        if effects.read_only:
+            self.world.now_us += 1
+        else:
+            self.world.commit(effects)
 
 
 def draw() -> Any:
@@ -47,9 +70,20 @@ def on_deep_stack(run: Any) -> None:
         raise failed[0]
 
 
-@pytest.mark.parametrize(
-    ("topic", "case"), [pytest.param(topic, case, id=name) for name, topic, case in load()]
-)
+LOADED = load()
+CASES = [pytest.param(topic, case, id=name) for name, topic, case in LOADED if not case.real_only]
+
+
+@pytest.mark.parametrize(("topic", "case"), CASES)
 def test_case(topic: Topic, case: Case) -> None:
     """Every query of the specification gives what it says."""
     on_deep_stack(lambda: check(case, topic, Committing(), draw()))
+
+
+STATEFUL = [pytest.param(topic, case, id=name) for name, topic, case in LOADED if topic.setup]
+
+
+@pytest.mark.parametrize(("topic", "case"), STATEFUL)
+def test_case_over_the_real_store(topic: Topic, case: Case) -> None:
+    """The real store gives the language what the double gave it."""
+    on_deep_stack(lambda: check(case, topic, RealStore(), draw()))

@@ -8,8 +8,8 @@ from typing import Any
 from faunadb.fql.calls import call_value, truth
 from faunadb.fql.display import debug, type_name
 from faunadb.fql.failures import invalid_argument, out_of_bounds, too_large, type_mismatch
-from faunadb.fql.functions.registry import FUNCTION_TYPES, check_function, getter, method
 from faunadb.fql.order import same
+from faunadb.fql.registry import FUNCTION_TYPES, check_function, getter, method
 from faunadb.fql.runtime import ELEMENTS_MAX, Runtime
 from faunadb.fql.sets import ArraySet, distinct, ordered
 

@@ -20,7 +20,7 @@ from faunadb.fql.durations import (
     offset_nanos,
     unit_nanos,
 )
-from faunadb.fql.functions.registry import getter, method
+from faunadb.fql.registry import getter, method
 from faunadb.fql.runtime import OBSERVATION, Runtime
 from faunadb.fql.times import DATE_MAX, DATE_MIN, date_of, parse_date, parse_time
 from faunadb.values import LONG_MAX, LONG_MIN, TRANSACTION_TIME, Date, Long, Time

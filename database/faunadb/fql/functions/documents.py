@@ -9,8 +9,8 @@ from typing import Any
 from faunadb.definitions import USER_COLLECTION_MIN, SystemCollection
 from faunadb.fql import models, writes
 from faunadb.fql.calls import apply, truth
-from faunadb.fql.functions.registry import getter, method
 from faunadb.fql.indexes import all_documents
+from faunadb.fql.registry import getter, method
 from faunadb.fql.runtime import READ, WRITE, Collection, Doc, Runtime
 from faunadb.fql.sets import WhereSet, iterate
 

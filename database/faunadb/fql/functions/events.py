@@ -12,9 +12,9 @@ from typing import Any
 from faunadb.errors import QueryError
 from faunadb.fql.documents import collection_name, read
 from faunadb.fql.failures import denied, invalid_argument
-from faunadb.fql.functions.registry import method
 from faunadb.fql.functions.setops import S
 from faunadb.fql.parser import parse_expression
+from faunadb.fql.registry import method
 from faunadb.fql.runtime import READ, Doc, EventSource, Lambda, Runtime, SetValue
 from faunadb.fql.sets import (
     AllSet,

@@ -18,9 +18,9 @@ from faunadb.fql.arithmetic import (
 )
 from faunadb.fql.display import display
 from faunadb.fql.failures import invalid_argument
-from faunadb.fql.functions.registry import getter, method
 from faunadb.fql.operators import OPERATORS
 from faunadb.fql.order import compare
+from faunadb.fql.registry import getter, method
 from faunadb.fql.runtime import READ, Runtime, SetValue
 from faunadb.fql.sets import iterate
 from faunadb.values import Long

@@ -12,14 +12,14 @@ from faunadb.fql.budget import OverBudget
 from faunadb.fql.display import debug, display, sized, type_name
 from faunadb.fql.documents import MODULES, as_object, missing, read
 from faunadb.fql.failures import expected_argument, invalid_argument
-from faunadb.fql.functions.registry import (
+from faunadb.fql.materialize import materialize
+from faunadb.fql.registry import (
     MISFIT,
     STATICS,
     coerce_id,
     getter,
     method,
 )
-from faunadb.fql.materialize import materialize
 from faunadb.fql.runtime import (
     OBSERVATION,
     READ,

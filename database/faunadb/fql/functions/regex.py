@@ -14,8 +14,8 @@ from faunadb.errors import QueryError
 from faunadb.fql.budget import STEPS_ON_LOOP
 from faunadb.fql.display import sized
 from faunadb.fql.failures import invalid_argument, not_built, out_of_bounds, too_large
-from faunadb.fql.functions.registry import method
 from faunadb.fql.functions.text import cut_units
+from faunadb.fql.registry import method
 from faunadb.fql.runtime import STRING_UNITS_MAX, Runtime
 
 S = "String#"

@@ -19,9 +19,9 @@ from faunadb.fql.documents import (
     read,
 )
 from faunadb.fql.failures import denied, invalid_argument
-from faunadb.fql.functions.registry import SYSTEM_METHODS, Method, getter, method, parse_signature
 from faunadb.fql.indexes import all_documents
 from faunadb.fql.members import global_value
+from faunadb.fql.registry import SYSTEM_METHODS, Method, getter, method, parse_signature
 from faunadb.fql.runtime import (
     NAMED_COLLECTIONS,
     READ,

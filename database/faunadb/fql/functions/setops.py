@@ -16,8 +16,8 @@ from faunadb.fql.cursors import decode_cursor, encode_cursor
 from faunadb.fql.display import type_name
 from faunadb.fql.failures import expected_argument, fail
 from faunadb.fql.functions.arrays import parse_orderings, tree
-from faunadb.fql.functions.registry import method, register_instance
 from faunadb.fql.order import same
+from faunadb.fql.registry import method, register_instance
 from faunadb.fql.runtime import PAGE_SIZE_MAX, READ, Cursor, Runtime, SetValue
 from faunadb.fql.sets import (
     SETS,

@@ -9,8 +9,8 @@ from typing import Any
 from faunadb.fql.arithmetic import parse_double, parse_integer, parse_number
 from faunadb.fql.display import sized, units
 from faunadb.fql.failures import invalid_argument, out_of_bounds, too_large
-from faunadb.fql.functions.registry import getter, method
 from faunadb.fql.operators import concatenated
+from faunadb.fql.registry import getter, method
 from faunadb.fql.runtime import STRING_UNITS_MAX, Runtime
 from faunadb.values import INT_MAX, INT_MIN, LONG_MAX, LONG_MIN, Long
 
