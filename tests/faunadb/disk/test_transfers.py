@@ -1,5 +1,6 @@
 """A snapshot arrives whole, from where it stopped, or not at all."""
 
+import errno
 from hashlib import sha256
 from random import Random
 
@@ -197,3 +198,36 @@ def test_an_interrupted_installation_is_finished(source: Source, recorded: bool)
 
     assert received.id == storage.opened.recovered.state_applied
     assert () == storage.opened.recovered.entries
+
+
+def test_what_a_failed_sync_left_is_written_again(source: Source) -> None:
+    """After EIO the pages are clean and not on the disk: a later fsync alone would lie."""
+    storage = member(1)
+    storage.vote()
+    receiver = receiver_of(storage)
+    receive(receiver, source)
+
+    def plan(_number: int, operation: str, path: str) -> None:
+        if (operation, path) == ("fdatasync", f"{RECEIVING}/data.mdb"):
+            raise OSError(errno.EIO, "no")
+
+    storage.disk.plan = plan
+    with pytest.raises(OSError, match="no"):
+        receiver.finish()
+    storage.disk.crash_process()
+    storage.open()
+    receiver = receiver_of(storage)
+    receive(receiver, source)
+    received = receiver.finish()
+    storage.write(LogRestart(storage.token(), received.id))
+    storage.disk.lose_power()
+
+    storage.open()
+
+    assert received.id == storage.opened.recovered.state_applied
+
+
+def receive(receiver: Receiver, source: Source) -> None:
+    at = receiver.begin(source.manifest_block, source.digest)
+    while at < source.data_bytes:
+        at = receiver.add(at, source.chunk(at))
