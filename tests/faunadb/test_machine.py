@@ -251,6 +251,28 @@ def test_a_deleted_key_leaves_the_hash() -> None:
     assert bytes(16) == machine.record.state_hash
 
 
+def test_a_removal_sees_what_its_own_batch_wrote() -> None:
+    """Batches end anywhere: one that holds writes and a removal is like two."""
+    log = [
+        entry(1, transaction(START, {1: 1})),
+        entry(2, transaction(START + 1, {1: 2})),
+        entry(3, RemoveVersions(b"d", b"j", START + 2, 10)),
+    ]
+    kv = MemoryKeyValue()
+    assert VersionsRemoved(3, 1) == Machine(kv).apply(log)[2]
+    assert 1 == sum(key.startswith(b"d") for key in kv.pairs)
+
+
+def test_the_oldest_request_is_known_whatever_order_they_come_in() -> None:
+    """A later birth that is applied after an earlier one does not hide it, nor a restart."""
+    kv = MemoryKeyValue()
+    machine = Machine(kv)
+    machine.apply([entry(1, transaction(START, {1: 1}, request_of(1, START)))])
+    late = START + REQUEST_HORIZON_US + 2_000_000
+    machine.apply([entry(2, transaction(late, {1: 2}, request_of(2, late)))])
+    assert 1 == sum(key.startswith(REQUESTS) for key in kv.pairs)
+
+
 DIGEST = """
 import hashlib, sys
 sys.path[:0] = ["tests", "database"]

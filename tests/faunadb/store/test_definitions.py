@@ -233,6 +233,13 @@ def test_a_computed_field_is_a_term() -> None:
     assert coll.indexes[0].id != changed.indexes[0].id
 
 
+def test_new_indexes_of_one_definition_get_different_numbers() -> None:
+    """Numbers given out earlier in the same write are taken."""
+    indexes: Fields = {"one": {"terms": ["a"]}, "two": {"terms": ["b"]}, "three": {"values": ["c"]}}
+    coll = World().define(1024, {"name": "Thing", "indexes": indexes})
+    assert [32768, 32769, 32770] == [index.id for index in coll.indexes]
+
+
 def test_numbers_are_free_only_when_nothing_is_left() -> None:
     """Neither a dropped collection's number nor a dropped index's comes back to its remains."""
     world = World()

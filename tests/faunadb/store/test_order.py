@@ -80,6 +80,7 @@ def test_numbers_are_ordered_by_value_across_types() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(values, values)
+@example("\uff41", "A")
 @example("a", "a\x00")
 @example(2**53 + 1, 2.0**53)
 @example(float("nan"), float("inf"))
