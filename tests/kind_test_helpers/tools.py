@@ -42,8 +42,10 @@ def ensure(recipe: Recipe, builders: Mapping[Recipe, Builder] = BUILDERS) -> Pat
 
 def forget_go_work() -> None:
     """Remove Go's downloads and half-built packages: 7 GB that only an interrupted build needs."""
-    with held("go-work"):
-        shutil.rmtree(cache() / "go-work", ignore_errors=True)
+    work = cache() / "go-work"
+    if work.exists():
+        with held("go-work"), stage("removing what only the builds of Go needed"):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def main(arguments: list[str]) -> int:
