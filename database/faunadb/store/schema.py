@@ -180,7 +180,9 @@ def shapes(data: Fields) -> list[Shape]:
     for name, item in _entries(data.get("indexes")):
         terms = tuple(_term(term) for term in _items(item.get("terms")))
         values = tuple(
-            IndexValue(_term(value), descending=value.get("order") == "desc")
+            IndexValue(
+                _term(value), descending=isinstance(value, dict) and value.get("order") == "desc"
+            )
             for value in _items(item.get("values"))
         )
         asked = item.get("queryable")
