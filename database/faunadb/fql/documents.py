@@ -61,7 +61,7 @@ SYSTEM_BY_NAME = {name: int(number) for number, name in SYSTEM_NAMES.items()} | 
 }
 MODULES = {name: Module(name) for name in SYSTEM_NAMES.values()}
 DELETED_COLLECTION = Module("Collection.Deleted")
-HIDDEN = frozenset({"secret_hash", "password_hash", "document_id", "global_number", "index_ids"})
+HIDDEN = frozenset({"secret_hash", "password_hash", "ttl"})  # ttl stands beside the fields
 SERVER_ONLY_DENIED = frozenset(
     {
         SystemCollection.DATABASE,

@@ -60,6 +60,9 @@ _SCALARS: dict[str, Callable[[Any], bool]] = {
 }
 
 
+SCALAR_TYPES = tuple(_SCALARS)
+
+
 def check_fields(rt: Runtime, definition: CollectionDefinition, stored: Fields) -> list[Failure]:
     """Return what is wrong with the fields; nothing for a collection without a schema."""
     if not definition.fields:

@@ -24,7 +24,7 @@ def index_call(
     if len(args) not in (wanted, wanted + 1):
         raise wrong_arity((wanted, wanted + 1), len(args))
     rt.need(READ, f"`{index.name}`")
-    if rt.context.role == "client":
+    if rt.context.may_read is None and rt.context.role not in READERS:
         raise denied(coll.name)
     if not index.queryable or index.status is not IndexStatus.COMPLETE:
         raise fail(
@@ -52,6 +52,7 @@ def index_call(
 
 
 _OPEN = object()
+READERS = frozenset({"admin", "server", "server-readonly"})
 
 
 def range_of(value: Any) -> tuple[Any, Any]:

@@ -8,11 +8,12 @@ Trap: an unchanged name is not checked again, so that later built-ins do not bre
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from faunadb.definitions import USER_COLLECTION_MIN, SystemCollection
+from faunadb.definitions import USER_COLLECTION_MIN, CollectionDefinition, SystemCollection
 from faunadb.errors import QueryError
 from faunadb.fql.diagnostics import InvalidQuery
 from faunadb.fql.documents import by_name
-from faunadb.fql.failures import Failure
+from faunadb.fql.failures import Failure, not_built
+from faunadb.fql.fieldtypes import SCALAR_TYPES
 from faunadb.fql.naming import field_failure, global_failure, index_failure, role_failure
 from faunadb.fql.naming import identifier_failure as identifier
 from faunadb.fql.parser import (
@@ -22,8 +23,9 @@ from faunadb.fql.parser import (
     parse_schema_type,
     parse_type,
 )
+from faunadb.fql.program import nodes
 from faunadb.fql.runtime import Runtime
-from faunadb.fql.syntax import Lambda
+from faunadb.fql.syntax import Lambda, TypeApplication, TypeFunction, TypeName
 from faunadb.fql.view import Document
 from faunadb.values import Ref
 
@@ -117,6 +119,10 @@ def check_collection(rt: Runtime, data: Fields, old: Document | None) -> list[Fa
         if name in data.get("fields", {}):
             text = f"Computed field '{name}' collides with a defined field"
             found.append(((("computed_fields",),), text))
+    if not found:
+        check_types(rt, data)
+    if old is not None:
+        refuse_migration(rt, data, old)
     if "wildcard" in data and data["wildcard"] != "Any":
         found.append(((("wildcard",),), "Top-level wildcard must have type `Any`"))
     found += _indexes(data.get("indexes", {}))
@@ -127,6 +133,47 @@ def check_collection(rt: Runtime, data: Fields, old: Document | None) -> list[Fa
     if data.get("migrations"):
         found.append(((("migrations",),), "Migrations are not supported by this server yet."))
     return found
+
+
+_PERSISTABLE = frozenset(SCALAR_TYPES) - {"Never"}
+_APPLICABLE = frozenset({"Array", "Ref"})
+
+
+def check_types(rt: Runtime, data: Fields) -> None:
+    """Raise `invalid_schema` for types that are unknown or cannot be stored."""
+    for name, field in data.get("fields", {}).items():
+        for node in nodes(parse_schema_type(field["signature"])):
+            problem = None
+            if isinstance(node, TypeFunction) or (
+                isinstance(node, TypeApplication) and node.name not in _APPLICABLE
+            ):
+                problem = f"Field `{name}` in collection {data['name']} is not persistable"
+            elif isinstance(node, TypeName) and not _known_type(rt, node.name, data["name"]):
+                problem = f"Unknown type `{node.name}`"
+            if problem is not None:
+                raise QueryError(
+                    "invalid_schema", f"Invalid database schema update.\n    error: {problem}"
+                )
+
+
+def _known_type(rt: Runtime, name: str, own: str) -> bool:
+    plain = name.removeprefix("Null") if name not in ("Null", own) else name
+    return (
+        name in _PERSISTABLE
+        or plain == own
+        or isinstance(rt.schema.names.get(plain), CollectionDefinition)
+        or by_name(rt, SystemCollection.COLLECTION, name) is not None
+        or by_name(rt, SystemCollection.COLLECTION, plain) is not None
+    )
+
+
+def refuse_migration(rt: Runtime, data: Fields, old: Document) -> None:
+    """Raise unless the fields stay as they are or no document has the old ones."""
+    same = data.get("fields", {}) == old.data.get("fields", {})
+    if same and data.get("wildcard") == old.data.get("wildcard"):
+        return
+    if next(iter(rt.view.scan(old.id)), None) is not None:
+        raise not_built("Changing the fields of a collection that has documents")
 
 
 def _indexes(indexes: Fields) -> Iterator[Failure]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faunadb.definitions import SystemCollection
+from faunadb.fql.budget import READ_STEPS
 from faunadb.fql.credentials import (
     RANDOM_BYTES,
     SALT_BYTES,
@@ -227,7 +228,40 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
     if doc.coll == SystemCollection.CREDENTIAL:
         stored = with_password(rt, stored, fresh)
     write(rt, fresh, stored)
+    if doc.name is not None and stored["name"] != document.data["name"]:
+        rename_references(rt, doc.coll, str(document.data["name"]), stored["name"])
     return fresh
+
+
+_NAMED_BY: dict[int, tuple[tuple[int, str], ...]] = {
+    SystemCollection.ROLE: ((SystemCollection.FUNCTION, "role"), (SystemCollection.KEY, "role")),
+    SystemCollection.DATABASE: ((SystemCollection.KEY, "database"),),
+    SystemCollection.COLLECTION: (
+        (SystemCollection.ROLE, "privileges"),
+        (SystemCollection.ROLE, "membership"),
+    ),
+    SystemCollection.FUNCTION: ((SystemCollection.ROLE, "privileges"),),
+}
+
+
+def rename_references(rt: Runtime, coll: int, old: str, new: str) -> None:
+    """Follow a rename where other definitions name this one (schema.md §5)."""
+    for where, field in _NAMED_BY.get(coll, ()):
+        for other in list(rt.view.scan(where)):
+            rt.tick(READ_STEPS)
+            before = other.data.get(field)
+            after = _renamed(before, old, new)
+            if after != before:
+                rt.view.put_definition(where, other.id, {**other.data, field: after})
+                wrote(rt)
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, old, new) for item in value]
+    if isinstance(value, dict):
+        return {**value, "resource": new} if value.get("resource") == old else value
+    return new if value == old else value
 
 
 def delete(rt: Runtime, doc: Doc) -> Doc:

@@ -23,6 +23,7 @@ from faunadb.fql.view import Document
 from faunadb.values import Time
 
 Fields = dict[str, Any]
+WRITERS = frozenset({"admin", "server"})  # roles of users: not before their predicates are asked
 
 
 def allow_write(rt: Runtime, name: str) -> None:
@@ -30,7 +31,7 @@ def allow_write(rt: Runtime, name: str) -> None:
     rt.need(WRITE, f"`{name}`")
     if rt.at is not None:
         raise fail("invalid_write", "Cannot write at a snapshot time in the past.")
-    if rt.context.role in ("client", "server-readonly"):
+    if rt.context.role not in WRITERS:
         raise denied()
 
 
