@@ -1,6 +1,7 @@
 """How the program ends: exit codes that mean something, and one line of JSON for machines."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -13,8 +14,19 @@ TERMINATION_MESSAGE = Path("/dev/termination-log")  # a kubelet makes it; elsewh
 
 def fail(code: int, reason: str, detail: str) -> NoReturn:
     """End the program: `reason` is one word for machines, `detail` a sentence for people."""
+    _say(reason, detail)
+    sys.exit(code)
+
+
+def halt(code: int, reason: str, detail: str) -> NoReturn:
+    """End the program at once, from wherever it is: what a callback raises, the loop swallows."""
+    _say(reason, detail)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _say(reason: str, detail: str) -> None:
     line = json.dumps({"reason": reason, "detail": detail})
     sys.stderr.write(line + "\n")
     if TERMINATION_MESSAGE.exists():
         TERMINATION_MESSAGE.write_text(line)
-    sys.exit(code)
