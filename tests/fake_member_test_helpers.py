@@ -1,4 +1,4 @@
-"""A member that does what a test tells it to, on a loopback port: the other end of `fauna_client`."""
+"""A member on a loopback port that does what a test tells it to: the other end of the client."""
 
 import contextlib
 import json

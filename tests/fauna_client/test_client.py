@@ -389,9 +389,11 @@ def test_threads_share_a_client(three: list[FakeMember]) -> None:
         answered: int = client.run("n", n=number).attempts
         return answered
 
-    with Client(three[0].url, connections=4, query_timeout=HANG_S) as client:
-        with ThreadPoolExecutor(16) as pool:
-            assert [1] * 400 == list(pool.map(ask, range(400)))
+    with (
+        Client(three[0].url, connections=4, query_timeout=HANG_S) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        assert [1] * 400 == list(pool.map(ask, range(400)))
     sent = sorted(
         int(body["arguments"]["n"]["@int"]) for member in three for _, body in member.asked
     )
