@@ -361,4 +361,7 @@ class _Asker:
 
 
 def _is_write(operation: Operation) -> bool:
-    return operation.kind in _WRITES and operation.outcome is Outcome.OK
+    """An acknowledged change; a cas that found something else is none."""
+    if operation.outcome is not Outcome.OK:
+        return False
+    return operation.kind == "write" or (operation.kind in _WRITES and operation.result is True)

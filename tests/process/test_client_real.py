@@ -1,4 +1,4 @@
-"""`fauna_client` against a real member: `faunadb dev` as a process, killed while clients write."""
+"""`fauna_client` against real members: `faunadb dev`, and three that lose their leaders."""
 
 import asyncio
 import datetime as dt
@@ -16,6 +16,7 @@ import pytest
 
 from e2e.workload import Workload
 from fauna_client import AsyncClient, Client, Document, Module, QueryError, Reference, fql
+from process.cluster import cluster
 
 pytestmark = pytest.mark.process
 HANG_S = 60.0
@@ -152,3 +153,24 @@ def test_a_history_through_kills_is_linearizable(dev: Dev) -> None:
     workload.history[lie] = msgspec.structs.replace(workload.history[lie], result=False)
     with pytest.raises(AssertionError, match="not linearizable"):
         workload.assert_linearizable(acknowledged_min=400)
+
+
+def test_three_members_lose_their_leaders() -> None:
+    """One endpoint finds three members; killed leaders cost neither an answer nor the order."""
+    with cluster(3) as made:
+        endpoints = [member.place.endpoint for member in made.members]
+        with Client(endpoints[0]) as client, Workload(endpoints) as workload:
+            assert 3 == client.get_node_count()
+            for number in range(3):
+                workload.run_until(writes=300)
+                leader = made.leader()
+                with workload.fault(f"kill -9 of leader {number}") as fault:
+                    leader.kill()
+                workload.await_recovery(fault)
+                assert 2 == client.query("1 + 1")
+                leader.start()
+                made.wait_until_all_agree()
+            workload.run_until(writes=300)
+        print(workload.report())
+
+        workload.assert_linearizable()
