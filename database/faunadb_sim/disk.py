@@ -294,6 +294,13 @@ class SimDisk:
             if offset < len(copy):
                 copy[offset] ^= 1 << bit
 
+    def is_durable(self, path: str) -> bool:
+        """Say whether a file under this name, as it is, would outlive a loss of power."""
+        inode = self._names.get(path)
+        return inode is not None and self._durable.get(path) is inode and (
+            inode.seen == inode.synced
+        )
+
     def synced_bytes(self, path: str) -> bytes:
         """Return what of a file is on the platter."""
         inode = self._names[path]

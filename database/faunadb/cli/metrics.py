@@ -30,6 +30,7 @@ class _Collector:
         yield _gauge("uncommitted_bytes", "Bytes proposed, not committed.", core.uncommitted_bytes)
         yield _gauge("queries_pending", "Queries not answered.", member.gateway.pending_count)
         yield _gauge("state_bytes", "Size of the state.", directory.engine.data_bytes())
+        yield _gauge("members_diverged", "Members whose state differs.", len(member.diverged))
         yield _gauge("open_for_clients", "1 when clients may write.", member.state.is_open)
 
 

@@ -20,7 +20,8 @@ from faunadb.api.admin import AdminServer
 from faunadb.api.auth import Authenticator
 from faunadb.api.front import Front
 from faunadb.api.ports import SnapshotStream
-from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, USAGE, fail
+from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, USAGE, fail, halt
+from faunadb.cli.logs import Logger, log_changes
 from faunadb.cli.metrics import render_metrics
 from faunadb.cli.opening import Opening, describe
 from faunadb.cli.program import MemberDatabase, RunningMember
@@ -59,6 +60,7 @@ class MemberServer(Reports):
         )
         super().__init__(founding, self)
         self._settings, self._credentials, self._version = settings, credentials, founding.version
+        self._log = Logger(settings.log_format, settings.name)
         self._opening = Opening(settings)
         self._threads = ThreadPoolExecutor(1, "transfers")
         self._database = MemberDatabase(settings.client_listen.port)
@@ -76,12 +78,14 @@ class MemberServer(Reports):
             loop.add_signal_handler(number, self._stopped.set)
         listen, admin = self._settings.client_listen, self._settings.admin_listen
         assert admin is not None
+        self._log.line("start", version=self._version, data=str(self._settings.data_dir))
         opened = self._opening.open()
         await self._admin.start(admin.host, admin.port, self._credentials.admin_server)
         await self._front.start(listen.host, listen.port)
         async with asyncio.TaskGroup() as group:
             reload = group.create_task(self._reload_certificates())
             if opened is None:
+                self._log.line("waiting", reason="empty directory: to be founded or added")
                 opened = await self._wait_until_told()
             if opened is not None:
                 await self._serve(opened, group)
@@ -90,6 +94,7 @@ class MemberServer(Reports):
         await self._admin.close()
         if self._running is not None:
             self._running.close()
+        self._log.line("stopped", clean=self._running is not None)
         self._threads.shutdown()
 
     async def _wait_until_told(self) -> tuple[DataDirectory, Restored] | None:
@@ -136,7 +141,12 @@ class MemberServer(Reports):
         await network.start(peers.host, peers.port)
         links = group.create_task(network.run())
         work = group.create_task(running.run())
+        watch = group.create_task(log_changes(running.node.member, self._log))
+        for note in directory.notes:
+            self._log.line("recovery", note=note)
         await self._stopped.wait()
+        self._log.line("stopping")
+        watch.cancel()
         await running.hand_over()
         await self._front.drain(DRAIN_S)
         network.close()
@@ -164,12 +174,13 @@ class MemberServer(Reports):
             self.node.peer_lost(member)
 
     def on_refused(self, member: MemberId, refusal: Refusal) -> None:
+        self._log.line("refused", by=member, reason=refusal.reason.value, detail=refusal.detail)
         if refusal.reason is Reason.REMOVED:
             self.removed = True
             if self.node is not None:
                 self.node.stop()
         elif refusal.reason is Reason.WRONG_NONCE:
-            fail(IDENTITY_OR_CORRUPTION, "wrong-nonce", f"member {member}: {refusal.detail}")
+            halt(IDENTITY_OR_CORRUPTION, "wrong-nonce", f"member {member}: {refusal.detail}")
 
     def is_removed(self, member: MemberId) -> bool:
         configuration = self._running.state.configuration if self._running else None

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 
 from faunadb.disk.engine import LmdbEngine
-from faunadb.errors import FaunaError
+from faunadb.errors import FaunaError, InvalidRequest
 from faunadb.fql.budget import (
     RECURSION_LIMIT_DEEP,
     STACK_BYTES_DEEP,
@@ -23,6 +23,7 @@ from faunadb.fql.budget import (
     Budget,
     OverBudget,
 )
+from faunadb.node.faults import encode_fault
 from faunadb.node.jobs import LENGTH, Job, JobDone, decode_job, encode_frame
 from faunadb.node.language import Language, Prepared
 from faunadb.node.sliced import SlicedReader
@@ -63,11 +64,11 @@ class _Worker:
             try:
                 done = self._evaluate(job)
             except OverBudget as over:
-                done = JobDone(refused=f"The query is {over}: it would take too long.")
+                done = _refused(InvalidRequest(f"The query is {over}: it would take too long."))
             except MemoryError:
-                done = JobDone(refused="The query needs more memory than one query may have.")
+                done = _refused(InvalidRequest("The query needs more memory than it may have."))
             except FaunaError as error:
-                done = JobDone(refused=str(error))
+                done = _refused(error)
             sink.write(encode_frame(done))
             sink.flush()
 
@@ -95,3 +96,7 @@ class _Worker:
             self._engine = LmdbEngine(self._data_dir, state)
             self._schemas.clear()
         return self._engine
+
+
+def _refused(fault: FaunaError) -> JobDone:
+    return JobDone(refused=encode_fault(fault))

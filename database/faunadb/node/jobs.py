@@ -34,11 +34,11 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JobDone(msgspec.Struct, frozen=True, array_like=True):
-    """The answer and, for a write, the effects. `refused` is why there is none."""
+    """The answer and, for a write, the effects. `refused` is why there is none (`faults`)."""
 
     answer: Answer | None = None
     effects: Effects | None = None
-    refused: str = ""
+    refused: bytes = b""
 
 
 def encode_frame(message: Job | JobDone) -> bytes:

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from faunadb.codec import Answer
-from faunadb.definitions import CollectionDefinition, Document, Schema
+from faunadb.definitions import Schema
 from faunadb.errors import QueryError
 from faunadb.fql.budget import Budget
-from faunadb.fql.compile import compile_query
+from faunadb.fql.compile import STORED, compile_query
 from faunadb.fql.evaluate import run
+from faunadb.fql.indexed import computer
 from faunadb.fql.program import Program
 from faunadb.fql.render import Source, log_line, summary
 from faunadb.fql.runtime import Context
@@ -27,9 +28,9 @@ from faunadb.fql.view import View
 from faunadb.node.query import Query
 from faunadb.store.ports import Reader
 from faunadb.store.transaction import QueryView
-from faunadb.values import Value
 
 PROGRAMS_CACHED_MAX = 4096
+BODY_BYTES_ON_LOOP_MAX = 64 * 1024  # decoding a larger one takes longer than the step budget
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -74,12 +75,17 @@ class Language:
             return _refusal(error, text, form, schema.version)
         return Prepared(text, program, request.values, request.arguments, form)
 
+    @staticmethod
+    def is_large(query: Query) -> bool:
+        """Return whether the mere decoding belongs into a worker."""
+        return len(query.body) > BODY_BYTES_ON_LOOP_MAX
+
     def view(
         self, reader: Reader, schema: Schema, ts: int, draw_id: Callable[[int], int]
     ) -> QueryView:
         """Return what one query sees and writes, at `ts` microseconds."""
         return QueryView(
-            reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=_no_computed_terms
+            reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=computer(schema, STORED)
         )
 
     def evaluate(self, query: Query, prepared: Prepared, view: View, budget: Budget) -> Answer:
@@ -151,11 +157,3 @@ class _SchemaKey:
 
 def _compile(text: str, key: _SchemaKey, names: tuple[str, ...]) -> Program:
     return compile_query(text, key.schema, names)
-
-
-def _no_computed_terms(coll: CollectionDefinition, name: str, document: Document) -> Value:
-    raise QueryError(
-        "disabled_feature",
-        f"The index on the computed field `{name}` of `{coll.name}` cannot be kept up to date "
-        f"for document {document.id}: computed fields in indexes are not supported yet.",
-    )

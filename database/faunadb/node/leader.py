@@ -25,6 +25,7 @@ from faunadb.codec import (
     LeaseWorker,
     Payload,
     RaiseCeiling,
+    RemoveVersions,
     RequestId,
     Transaction,
     encode_payload,
@@ -101,6 +102,10 @@ class Tip(Protocol):
 
     def end_view(self) -> None:
         """Something was applied, or the turn ends: the next view is a new one."""
+        ...
+
+    def chore(self, ts: int) -> Evaluated | RemoveVersions | None:
+        """Return the next step of building an index or of removing history, if one is due."""
         ...
 
     def find(self, query: Query) -> Known | None: ...
@@ -195,6 +200,18 @@ class Leader:
         waiting, self._waiting_for_lease = self._waiting_for_lease, []
         for begin in waiting:
             begin()
+
+    def housekeep(self) -> None:
+        """Propose one step of what keeps the state in order."""
+        if not self._has_lease:
+            return
+        ts = self._counter.issue(self._now_us())
+        chore = self._tip.chore(ts)
+        if isinstance(chore, RemoveVersions):
+            self.propose(chore)
+        elif chore is not None:
+            self._ceiling_us = max(self._ceiling_us, ts + CEILING_AHEAD_US)
+            self.propose(Transaction(ts, self._ceiling_us, self._tip.seal(chore, ts)))
 
     @property
     def has_lease(self) -> bool:

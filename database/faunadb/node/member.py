@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from faunadb.codec import OpenForClients
+from faunadb.codec import HashPoint, OpenForClients
 from faunadb.errors import FaunaError, InvalidRequest, Malformed
 from faunadb.node.faults import encode_fault
 from faunadb.node.gateway import Done, Gateway, NotLeader
@@ -63,6 +63,7 @@ NOBODY = MemberId(0)
 ALONE_TICKS = 200  # more than any election timeout
 CLOCK_EVERY_TICKS = 100
 LATE_EVERY_TICKS = 10
+HASH_EVERY_TICKS = 3000
 
 
 class State(Protocol):
@@ -110,6 +111,10 @@ class State(Protocol):
         self, query: Query, ts: int, deadline_s: float, done: Callable[[Outcome], None]
     ) -> None:
         """Evaluate a read-only program at `ts`, in a worker when it is long."""
+        ...
+
+    def take_hashes(self) -> list[tuple[Index, bytes]]:
+        """Hand over the state hashes that were computed since the last call."""
         ...
 
     def hash_at(self, index: Index) -> bytes | None:
@@ -166,7 +171,7 @@ class Member:
         self._changes: dict[int, Callable[[ChangeAnswer], None]] = {}
         self._ticks = 0
         self._cut = Index(0)
-        self._removed = False
+        self.diverged: set[MemberId] = set()  # members whose state differed from ours
         peers.set_peers(core.configuration[1])
 
     # ------------------------------------------------------------ what happens to a member
@@ -185,6 +190,9 @@ class Member:
             self.gateway.tick()
             if self.leadership is not None:
                 self.leadership.tick()
+                self.leadership.housekeep()
+        if self._ticks % HASH_EVERY_TICKS == 0 and self.leadership is not None:
+            self.leadership.propose(HashPoint())
 
     def received(self, nonce: bytes, message: Message) -> None:
         """A verified peer sent a message of consensus."""
@@ -313,6 +321,9 @@ class Member:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         self.state.apply(entries)
+        for index, state_hash in self.state.take_hashes():
+            if self.core.leader not in {NOBODY, self.own_id}:
+                self.send(self.core.leader, HashReport(index, state_hash))
         leadership = self.leadership
         if leadership is not None:
             leadership.end_view()
@@ -451,11 +462,10 @@ class Member:
             self.state.read_at(read.query, read.point.ts, read.deadline_s, read.done)
 
     def _compare_hash(self, sender: MemberId, report: HashReport) -> None:
-        """Two members that differ at the same entry: one is corrupt, and we cannot say which."""
+        """Two members that differ at the same entry: one is corrupt, and a person must look."""
         own = self.state.hash_at(Index(report.index))
-        assert own is None or own == report.state_hash, (
-            f"member {sender} has another state than ours at entry {report.index}"
-        )
+        if own is not None and own != report.state_hash:
+            self.diverged.add(sender)
 
 
 def _forwarded(call: int, outcome: Outcome | NotLeader) -> Forwarded:

@@ -46,6 +46,7 @@ class AppliedState:
         self._language, self._workers = language, workers
         self._clock, self._process = clock, process
         self._hashes: dict[Index, bytes] = {}
+        self._new_hashes: list[tuple[Index, bytes]] = []
         self._ids: IdSource | None = None
         self.reopen(kv)
 
@@ -76,6 +77,7 @@ class AppliedState:
         for outcome in self._machine.apply(entries):
             if isinstance(outcome, Hashed):
                 self._hashes[Index(outcome.index)] = outcome.state_hash
+                self._new_hashes.append((Index(outcome.index), outcome.state_hash))
                 if len(self._hashes) > HASHES_KEPT_MAX:
                     del self._hashes[next(iter(self._hashes))]
 
@@ -118,6 +120,8 @@ class AppliedState:
         return lease.worker if lease is not None else 0
 
     def is_read_only(self, query: Query) -> bool:
+        if self._language.is_large(query):
+            return False
         prepared = self._language.prepare(query, self._schema(query))
         return isinstance(prepared, Answer) or prepared.program.read_only
 
@@ -131,6 +135,11 @@ class AppliedState:
             done(self._read(query, ts))
         except OverBudget:
             self._workers.read(query, ts, deadline_s, done)
+
+    def take_hashes(self) -> list[tuple[Index, bytes]]:
+        """Hand over the state hashes that were computed since the last call."""
+        hashes, self._new_hashes = self._new_hashes, []
+        return hashes
 
     def hash_at(self, index: Index) -> bytes | None:
         return self._hashes.get(index)

@@ -11,19 +11,23 @@ itself (the first of a term, configurations) are gaps that hold no writes.
 from collections.abc import Callable
 from typing import Protocol
 
-from faunadb.codec import Answer, Payload
+from faunadb.codec import Answer, Payload, RemoveVersions
 from faunadb.errors import FaunaError
-from faunadb.fql.budget import STEPS_ON_LOOP, Budget
+from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.node.language import Language, Prepared, fill
 from faunadb.node.leader import Evaluated, Known
 from faunadb.node.query import Query
 from faunadb.raft.entries import Index, Term
 from faunadb.store.bookkeeping import read_bookkeeping
 from faunadb.store.effects import Effects, seal
+from faunadb.store.history import RemovalPlanner
 from faunadb.store.overlay import Overlay, TipReader
 from faunadb.store.ports import KeyValue, Reader
 from faunadb.store.schema import SchemaCache
 
+ROOT = 0
+LATEST = 2**63 - 1
+NO_ANSWER = Answer(200, b"null", "", 0, 0)
 Came = Callable[[Evaluated | FaunaError], None]
 
 
@@ -61,9 +65,14 @@ class LeaderTip:
         self._term, self._kv, self._overlay = term, kv, overlay
         self._language, self._workers, self._draw_id = language, workers, draw_id
         self._schemas = SchemaCache()
+        self._removals = RemovalPlanner(
+            lambda scope: self._schemas.at(self._reader(), scope, LATEST)
+        )
         self._opened: Opened | None = None
 
     def evaluate(self, query: Query, ts: int) -> Evaluated:
+        if self._language.is_large(query):
+            raise OverBudget
         reader = self._reader()
         schema = self._schemas.at(reader, query.caller.scope, ts)
         view = self._language.view(reader, schema, ts, self._draw_id)
@@ -73,6 +82,14 @@ class LeaderTip:
         effects = view.effects(self._overlay.last, self._term)
         writes = answer.http_status == 200 and not effects.read_only
         return Evaluated(answer, effects, writes)
+
+    def chore(self, ts: int) -> Evaluated | RemoveVersions | None:
+        reader = self._reader()
+        schema = self._schemas.at(reader, ROOT, ts)
+        view = self._language.view(reader, schema, ts, self._draw_id)
+        if view.fill_index():
+            return Evaluated(NO_ANSWER, view.effects(self._overlay.last, self._term), writes=True)
+        return self._removals.next(reader, ts)
 
     def evaluate_in_worker(self, query: Query, ts: int, deadline_s: float, done: Came) -> None:
         self._workers.write(query, ts, self._term, deadline_s, done)

@@ -14,6 +14,7 @@ import msgspec
 
 from faunadb.codec import Answer
 from faunadb.errors import DeadlineExceeded, FaunaError, Malformed, TooManyPending
+from faunadb.node.faults import decode_fault
 from faunadb.node.jobs import JOB_BYTES_MAX, LENGTH, Job, JobDone, decode_done, encode_frame
 from faunadb.node.language import fill
 from faunadb.node.leader import Evaluated
@@ -150,7 +151,7 @@ class WorkerPool:
 
 
 def _checked(done: JobDone) -> JobDone | FaunaError:
-    return TooManyPending(done.refused) if done.answer is None else done
+    return decode_fault(done.refused) if done.answer is None else done
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
