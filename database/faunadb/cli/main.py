@@ -266,15 +266,24 @@ def worker(data_dir: Path, cursor_key: str, incarnation: str, parent: int) -> No
 
 def run_program(program: Callable[[], None]) -> None:
     """Run a member; what it cannot survive becomes an exit code and one line of JSON."""
+    problem: BaseException | None = None
     try:
         program()
-    except* Corrupt as group:
-        problem = group.exceptions[0]
-        assert isinstance(problem, Corrupt)
-        fail(IDENTITY_OR_CORRUPTION, problem.reason, problem.detail)
-    except* Unavailable as group:
-        fail(IO_ERROR, "in-use", str(group.exceptions[0]))
-    except* OSError as group:
-        fail(IO_ERROR, "io", str(group.exceptions[0]))
+    except* (Corrupt, Unavailable, OSError) as group:
+        problem = _first_of(group)  # to fail here would bury the exit in a group
     except* asyncio.CancelledError:
         pass
+    if isinstance(problem, Corrupt):
+        fail(IDENTITY_OR_CORRUPTION, problem.reason, problem.detail)
+    if problem is not None:
+        reason = "in-use" if isinstance(problem, Unavailable) else "io"
+        fail(IO_ERROR, reason, str(problem))
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception that is no group; corruption goes before all else."""
+    leaves = [
+        _first_of(found) if isinstance(found, BaseExceptionGroup) else found
+        for found in group.exceptions
+    ]
+    return next((leaf for leaf in leaves if isinstance(leaf, Corrupt)), leaves[0])
