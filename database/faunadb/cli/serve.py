@@ -173,6 +173,10 @@ class MemberServer(Reports):
         if self.node is not None:
             self.node.peer_lost(member)
 
+    def on_disconnected(self, member: MemberId) -> None:
+        if self.node is not None:
+            self.node.disconnected(member)
+
     def on_refused(self, member: MemberId, refusal: Refusal) -> None:
         self._log.line("refused", by=member, reason=refusal.reason.value, detail=refusal.detail)
         if refusal.reason is Reason.REMOVED:

@@ -61,7 +61,13 @@ class Inbox(Protocol):
 
     def on_node_message(self, sender: MemberId, kind: int, body: bytes) -> None: ...
 
-    def on_lost(self, member: MemberId) -> None: ...
+    def on_lost(self, member: MemberId) -> None:
+        """The connection was reset and a new one refused."""
+        ...
+
+    def on_disconnected(self, member: MemberId) -> None:
+        """One of the two connections ended: what was on its way may be lost."""
+        ...
 
     def on_refused(self, member: MemberId, refusal: Refusal) -> None:
         """`member` will not talk to us; `Reason.REMOVED` means that we may stop."""
@@ -371,6 +377,8 @@ class _Caller:
     def lost(self, channel: Channel) -> None:
         if channel is not self.channel:
             return
+        if self.welcomed and self._purpose is Purpose.MESSAGES:
+            self._network.inbox.on_disconnected(self.peer.id)
         self.welcomed = False
         self.channel = None
         self.frames.put(None)
@@ -437,6 +445,8 @@ class _Arrival:
 
     def lost(self, channel: Channel) -> None:  # noqa: ARG002 - it has only the one
         self._network.departed(self)
+        if self._hello is not None and self._hello.purpose is Purpose.MESSAGES:
+            self._network.inbox.on_disconnected(self._hello.member_id)
         self._frames.put(None)
 
     def look_after(self, now_s: float) -> None:

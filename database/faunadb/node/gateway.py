@@ -93,6 +93,13 @@ class _Pending(msgspec.Struct):
     proposed: bool = False  # somebody may have proposed it: 440 and 429 are no longer true
 
 
+class _PointAsked(msgspec.Struct, frozen=True):
+    """Reads that wait for the read points that `leader` was asked for."""
+
+    leader: MemberId
+    reads: list[int]
+
+
 class Gateway:
     """Takes queries, finds who can answer them, and answers exactly once."""
 
@@ -102,7 +109,7 @@ class Gateway:
         self._calls = 0
         self._unsent: list[int] = []  # no leader, or not connected to it
         self._reads: list[int] = []  # want a read point at the end of this turn
-        self._points: dict[int, list[int]] = {}  # call -> reads that wait for its answer
+        self._points: dict[int, _PointAsked] = {}
 
     @property
     def pending_count(self) -> int:
@@ -135,10 +142,11 @@ class Gateway:
         if not self._reads:
             return
         reads, self._reads = self._reads, []
-        highest = max(self._pending[call].query.last_txn_ts for call in reads)
+        reads = [read for read in reads if read in self._pending]
+        highest = max((self._pending[read].query.last_txn_ts for read in reads), default=0)
         leader = self._local.leader
         call = self._next_call()
-        self._points[call] = reads
+        self._points[call] = _PointAsked(leader, reads)
         if leader == self._local.own_id:
             self._local.read_point(len(reads), highest, lambda p: self._point_came(call, p))
             return
@@ -146,9 +154,6 @@ class Gateway:
         if not leader or not self._local.send(leader, asked):
             del self._points[call]
             self._unsent.extend(reads)
-            return
-        for read in reads:
-            self._pending[read].sent_to = leader
 
     def forwarded(self, answer: Forwarded) -> None:
         """The leader answered a query that this member forwarded."""
@@ -169,25 +174,22 @@ class Gateway:
         A request id makes the second sending harmless.
         """
         leader = self._local.leader
-        for call, reads in list(self._points.items()):
-            if reads and self._pending_of(reads[0]) not in {leader, self._local.own_id}:
-                del self._points[call]
-                self._unsent.extend(read for read in reads if read in self._pending)
-        for call, pending in self._pending.items():
-            if pending.sent_to and pending.sent_to != leader and not pending.read_only:
-                self._unsent.append(call)
-                pending.sent_to = MemberId(0)
+        self._take_back(lambda asked: asked != leader)
         if leader:
             self._resend()
 
-    def peer_lost(self, member: MemberId) -> None:
-        """The link to `member` broke: whatever it was asked must be asked again."""
-        for call, reads in list(self._points.items()):
-            if reads and self._pending_of(reads[0]) == member:
+    def disconnected(self, member: MemberId) -> None:
+        """A link to or from `member` broke: what it was asked, or its answer, may be lost."""
+        self._take_back(lambda asked: asked == member)
+
+    def _take_back(self, lost: Callable[[MemberId], bool]) -> None:
+        """Put what was handed to a member for whom `lost` holds back among what is unsent."""
+        for call, asked in list(self._points.items()):
+            if lost(asked.leader):
                 del self._points[call]
-                self._unsent.extend(read for read in reads if read in self._pending)
+                self._unsent.extend(asked.reads)
         for call, pending in self._pending.items():
-            if pending.sent_to == member and not pending.read_only:
+            if pending.sent_to and lost(pending.sent_to):
                 pending.sent_to = MemberId(0)
                 self._unsent.append(call)
 
@@ -236,7 +238,8 @@ class Gateway:
             self._finish(call, outcome)
 
     def _point_came(self, call: int, point: ReadPoint) -> None:
-        reads = [read for read in self._points.pop(call, []) if read in self._pending]
+        asked = self._points.pop(call, None)
+        reads = [read for read in asked.reads if read in self._pending] if asked else []
         if point.error:
             for read in reads:
                 self._finish(read, _fault(point.error))
@@ -270,10 +273,6 @@ class Gateway:
         if pending is not None:
             pending.reply(outcome)
 
-    def _pending_of(self, call: int) -> MemberId:
-        pending = self._pending.get(call)
-        return pending.sent_to if pending else MemberId(0)
-
     def _next_call(self) -> int:
         self._calls += 1
         return self._calls
@@ -295,7 +294,7 @@ def _fault(data: bytes) -> FaunaError:
 
 def _late(pending: _Pending, now_s: float, why: str) -> FaunaError:
     """Say what is true: never applied, or unknown."""
-    if pending.proposed or pending.sent_to:
+    if not pending.read_only and (pending.proposed or pending.sent_to):
         return OutcomeUnknown(f"{why} The outcome is unknown.")
     if now_s >= pending.deadline_s:
         return DeadlineExceeded(f"{why} Nothing was applied.")

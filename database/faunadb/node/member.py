@@ -220,8 +220,11 @@ class Member:
 
     def peer_lost(self, member: MemberId) -> None:
         """The connection to `member` was reset and a new one refused."""
-        self.gateway.peer_lost(member)
         self._perform.step(PeerLost(member, self._chance.random()))
+
+    def disconnected(self, member: MemberId) -> None:
+        """A link to or from `member` broke; what was on its way may be lost."""
+        self.gateway.disconnected(member)
 
     def persisted(self, token: Token) -> None:
         """The log synced a write and all before it."""
@@ -344,7 +347,7 @@ class Member:
             self.leadership.rounds.confirmed(ready.token, self.state.applied)
 
     def install_snapshot(self, meta: SnapshotMeta) -> None:
-        self._snapshots.install(meta, lambda: self._perform.step(SnapshotPersisted(meta)))
+        self._snapshots.install(meta, lambda: self._installed(meta))
 
     def send_snapshot(self, wanted: SendSnapshot) -> None:
         self._snapshots.send(wanted, lambda ok: self._perform.step(SnapshotSent(wanted.to, ok)))
@@ -402,6 +405,10 @@ class Member:
 
     def _monotonic_us(self) -> int:
         return int(self._clock.monotonic_s() * 1_000_000)
+
+    def _installed(self, meta: SnapshotMeta) -> None:
+        self._perform.step(SnapshotPersisted(meta))
+        self._serve_waiting_reads()
 
     def _tell_clock(self) -> None:
         """Say our wall clock to the leader; a leader whose own is off hands over (SAFETY 11)."""

@@ -48,6 +48,9 @@ class Node:
     def peer_lost(self, member: MemberId) -> None:
         self.act(lambda: self.member.peer_lost(member))
 
+    def disconnected(self, member: MemberId) -> None:
+        self.act(lambda: self.member.disconnected(member))
+
     def persisted(self, tokens: Sequence[Token]) -> None:
         """The log synced these writes; the newest says it of all."""
         self.act(lambda: self.member.persisted(tokens[-1]))

@@ -44,6 +44,7 @@ class Ears:
         self.messages: list[tuple[MemberId, bytes, Message]] = []
         self.node_messages: list[tuple[MemberId, int, bytes]] = []
         self.lost: list[MemberId] = []
+        self.disconnected: list[MemberId] = []
         self.refused: list[Refusal] = []
         self.removed: set[MemberId] = set()
 
@@ -52,6 +53,9 @@ class Ears:
 
     def on_node_message(self, sender: MemberId, kind: int, body: bytes) -> None:
         self.node_messages.append((sender, kind, body))
+
+    def on_disconnected(self, member: MemberId) -> None:
+        self.disconnected.append(member)
 
     def on_lost(self, member: MemberId) -> None:
         self.lost.append(member)
