@@ -4,7 +4,7 @@ Wing and Gong's search with Lowe's memory of places ("Testing for linearizabilit
 key after the other (Herlihy and Wing: linearizability is local). What may be next is every
 operation that began before anything that is left had ended. Three rules keep it short:
 
-    an operation that fits and changes nothing is taken at once: no other moment is better for it
+    an operation that only looks is taken where it fits first: no other moment is better for it
     what lets the operation that ends soonest fit is tried before everything else
     operations of unknown outcome are tried last; where less of them was used, and the rest was
     equal, there is nothing to gain by having used more
@@ -249,7 +249,7 @@ class _Search:
             after = self._model.apply(state, operation)
             if after is REJECTED:
                 continue
-            if after == state:  # it fits here and changes nothing: no other moment is better
+            if _only_looks(operation):  # it fits here: no other moment is better for it
                 yield self._with(place, number, state)
                 return
             is_soonest = operation is soonest
@@ -291,6 +291,11 @@ class _Search:
         done = place.base + place.beyond.bit_count()
         if self._stuck is None or done > self._stuck[0]:
             self._stuck = done, soonest, place.state
+
+
+def _only_looks(operation: Operation) -> bool:
+    """Whether it changes nothing wherever it fits; a write of what is there already does not."""
+    return operation.kind == "read" or operation.result is False
 
 
 def _matters(operation: Operation) -> bool:
