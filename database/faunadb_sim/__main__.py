@@ -1,0 +1,92 @@
+"""`python -m faunadb_sim --seeds N | --seed X [--trace]`: break the database, and say how.
+
+Exit code 1 when a promise was broken; each failing seed is named with the command that replays
+it.
+"""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+from faunadb_sim.options import draw_options
+from faunadb_sim.run import Result, Simulation
+
+FIRED_ENOUGH = 100  # a fault that fired less often counts for nothing (RAFT.md 5)
+
+
+def main() -> int:
+    """Run the seeds that the command line asks for."""
+    parser = argparse.ArgumentParser(prog="faunadb_sim", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=40, help="how many, from --first on")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--trace", action="store_true", help="say every event of --seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    asked = parser.parse_args()
+    if asked.seed is not None:
+        return _one(asked.seed, trace=asked.trace)
+    return _many(range(asked.first, asked.first + asked.seeds), asked.jobs)
+
+
+def _one(seed: int, *, trace: bool) -> int:
+    began_s = time.monotonic()
+    print(f"seed {seed}: {draw_options(seed)}")
+    try:
+        result = Simulation(seed, print if trace else None).run()
+    except Exception:  # noqa: BLE001 - shown whole: this is what the run was for
+        traceback.print_exc()
+        print(f"seed {seed} FAILED")
+        return 1
+    return _report(_shown(iter([result])), began_s)
+
+
+def _many(seeds: Iterable[int], jobs: int) -> int:
+    began_s = time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        return _report(_shown(pool.map(_run, seeds)), began_s)
+
+
+def _run(seed: int) -> Result:
+    return Simulation(seed).run()
+
+
+def _shown(results: Iterator[Result]) -> Iterator[Result]:
+    for result in results:
+        if result.violation:
+            print(f"seed {result.seed} FAILED: {result.violation}", flush=True)
+            print(f"  options: {draw_options(result.seed)}")
+            print(f"  again:   make sim SEED={result.seed} TRACE=1", flush=True)
+        yield result
+
+
+def _report(results: Iterable[Result], began_s: float) -> int:
+    seeds = events = operations = unknown = entries = failed = 0
+    virtual_s = slowest_s = 0.0
+    faults: Counter[str] = Counter()
+    for result in results:
+        seeds += 1
+        events += result.events
+        operations += result.operations_ok
+        unknown += result.operations_unknown
+        entries += result.entries
+        virtual_s += result.virtual_s
+        slowest_s = max(slowest_s, result.healed_s)
+        failed += bool(result.violation)
+        faults.update(result.faults)
+    took_s = max(time.monotonic() - began_s, 0.001)
+    print(f"seeds {seeds}, failed {failed}, {took_s:.1f} s for {virtual_s:.0f} virtual seconds")
+    print(f"events {events}, {events / took_s:.0f}/s")
+    print(f"operations of clients: {operations} answered, {operations / took_s:.0f}/s, {unknown} unknown")
+    print(f"entries committed {entries}, slowest recovery {slowest_s:.1f} virtual seconds")
+    for kind, count in sorted(faults.items()):
+        print(f"  {kind:24} {count:7}{'' if count >= FIRED_ENOUGH else '  (too few to count)'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
