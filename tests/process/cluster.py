@@ -155,16 +155,20 @@ class MemberProcess:
 
     # ------------------------------------------------------------ what it says
 
-    def query(self, text: str, timeout_s: float = CALL_S, **headers: str) -> Answer:
+    def query(
+        self, text: str, timeout_s: float = CALL_S, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Ask in plain JSON on a connection of its own. Raises the errors of `NO_ANSWER`."""
         body = json.dumps({"query": text}).encode()
-        return self.post(body, timeout_s, **headers)
+        return self.post(body, timeout_s, headers)
 
-    def post(self, body: bytes, timeout_s: float = CALL_S, **headers: str) -> Answer:
+    def post(
+        self, body: bytes, timeout_s: float = CALL_S, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send any bytes as a query."""
         place = self.place
         link = http.client.HTTPConnection(place.host, place.client_port, timeout=timeout_s)
-        sent = {"authorization": f"Bearer {SECRET}", **headers}
+        sent = {"authorization": f"Bearer {SECRET}", **(headers or {})}
         try:
             link.request("POST", "/query/1", body, sent)
             response = link.getresponse()
