@@ -91,6 +91,7 @@ class _Pending(msgspec.Struct):
     hold_until_s: float  # without a leader: give up then with 429
     sent_to: MemberId = MemberId(0)
     proposed: bool = False  # somebody may have proposed it: 440 and 429 are no longer true
+    handed_count: int = 0  # to leaders; what a later one refuses an earlier one may have proposed
 
 
 class _PointAsked(msgspec.Struct, frozen=True):
@@ -215,6 +216,7 @@ class Gateway:
             self._reads.append(call)
         elif leader == self._local.own_id:
             pending.sent_to, pending.proposed = leader, True
+            pending.handed_count += 1
             self._local.write(pending.query, pending.deadline_s, lambda o: self._came(call, o))
         else:
             self._forward(call, pending, leader)
@@ -228,6 +230,7 @@ class Gateway:
         if self._local.send(leader, Forward(call, query)):
             pending.sent_to = leader
             pending.proposed = True
+            pending.handed_count += 1
         else:
             self._unsent.append(call)
 
@@ -270,8 +273,11 @@ class Gateway:
 
     def _finish(self, call: int, outcome: Outcome) -> None:
         pending = self._pending.pop(call, None)
-        if pending is not None:
-            pending.reply(outcome)
+        if pending is None:
+            return
+        if isinstance(outcome, FaunaError) and pending.handed_count > 1:
+            outcome = OutcomeUnknown(f"{outcome} An earlier leader may have applied it.")
+        pending.reply(outcome)
 
     def _next_call(self) -> int:
         self._calls += 1

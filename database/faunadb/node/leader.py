@@ -218,6 +218,15 @@ class Leader:
         return self._has_lease
 
     @property
+    def time_us(self) -> int:
+        """Return what time it is for request ids: never before a timestamp that was issued.
+
+        The table of requests forgets by timestamps; a clock that is behind must not let in what
+        was forgotten, nor refuse what is new (SAFETY 5, 11).
+        """
+        return max(self._now_us() or 0, self._counter.last_us)
+
+    @property
     def last(self) -> Index:
         """Return the last index of log and this turn together."""
         return Index(self._log_last() + len(self._payloads))
@@ -278,7 +287,7 @@ class Leader:
         """Answer a request id that is old or known; look in the state and in the tail."""
         if query.request is None:
             return False
-        if not may_be_known(query.request, self._now_us() or self._counter.last_us):
+        if not may_be_known(query.request, self.time_us):
             done(InvalidRequest("The request id was not drawn within the last two minutes."))
             return True
         known = self._tip.find(query)

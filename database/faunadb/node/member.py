@@ -309,7 +309,7 @@ class Member:
         Its own clock may be wrong; ids that it draws must not be refused for that.
         """
         if self.leadership is not None:
-            return self._now_us() or self._clock.wall_us()
+            return self.leadership.time_us or self._clock.wall_us()
         if self._offset_us is not None:
             return self._monotonic_us() + self._offset_us
         return self._clock.wall_us()
@@ -426,9 +426,8 @@ class Member:
         if self.leadership is None or said.term != self.core.term:
             return
         self._median.heard(sender, said.wall_us, self._monotonic_us())
-        now_us = self._now_us()
-        if now_us is not None:
-            self.send(sender, ClusterTime(self.core.term, now_us))
+        if self._now_us() is not None:
+            self.send(sender, ClusterTime(self.core.term, self.leadership.time_us))
 
     def _cut_log(self) -> None:
         cut = self._snapshots.tick(self.state.applied)
