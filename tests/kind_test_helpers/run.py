@@ -2,15 +2,19 @@
 
 `python -m kind_test_helpers.run up|down|status`. `up` starts a cluster of three nodes, or finds the
 one that runs, and shows the product on it. `down` takes away every cluster of this checkout, also
-what an interrupted run or test left. House rule: standard library only on the way down, so that
-it works with whatever is installed.
+what an interrupted run or test left. House rules: standard library only on the way down, so that
+it works with whatever is installed; what `up` tells a person to type is run by a test from the
+printed text.
 """
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from kind_test_helpers import providers
+from kind_test_helpers import product, providers
+from kind_test_helpers.api import Json
+from kind_test_helpers.cluster import RESTRICTED, Cluster
 from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
 from kind_test_helpers.local import cluster as local
 from kind_test_helpers.local.ledger import Ledger
@@ -18,24 +22,70 @@ from kind_test_helpers.places import run_folder
 from kind_test_helpers.progress import say
 
 NODES = 3
+LAID = ("kubeconfig", "kubectl", "environment")
+PROGRAM = """#!/bin/sh
+exec {kubectl} --kubeconfig={kubeconfig} "$@"
+"""
+TRY = """\
+.run/kubectl describe faunacluster orders
+. .run/environment && .venv/bin/python -c 'from fauna_client import Client; c = Client(); \
+print(c.get_node_count(), c.query("Airport.byState(state).count()", state="TX"))'
+.run/kubectl delete pod $(.run/kubectl get faunacluster orders -o jsonpath={.status.leader})
+.run/kubectl wait --for=condition=Ready faunacluster/orders --timeout=120s
+.run/kubectl -n fauna-operator logs -l app.kubernetes.io/name=fauna-operator --tail=3
+"""
 
 
 def up() -> None:
-    """Start the cluster and lay its kubeconfig and kubectl where a person looks for them."""
+    """Start the cluster and the product on it, show it, and say what to try next."""
+    from kind_test_helpers.showing import show  # noqa: PLC0415 - it needs the official driver
+
     cluster = providers.up(cluster_folder(), NODES)
-    for name, target in {
-        "kubeconfig": cluster.kubeconfig,
-        "kubectl": cluster.kubectl_program,
-    }.items():
-        link = run_folder() / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
-    say(f"a cluster of {len(cluster.node_names)} nodes is ready: {run_folder() / 'kubeconfig'}")
+    _lay_kubectl(cluster)
+    cluster.make_namespace(product.OPERATOR)
+    cluster.apply(_restricted("default"))
+    product.install_operator(cluster, product.OPERATOR, watch=("default",))
+    database = product.Database(cluster, "default")
+    fresh = not product.exists(cluster, database.path)
+    if fresh:
+        database.create(product.manifest(cluster))
+    seconds = database.await_ready()
+    endpoint, secret = database.endpoint(), database.secret()
+    _lay_environment(endpoint, secret)
+    show(endpoint, secret)
+    print(f"\n{cluster.kubectl('get', 'faunacluster,pods')}")
+    if fresh:
+        print(f"{seconds:.1f} s from apply to Ready")
+    print(f"clients: {endpoint}, secret in .run/environment\n\nTry next:\n\n{TRY}")
+
+
+def _lay_kubectl(cluster: Cluster) -> None:
+    """Lay kubeconfig and kubectl where a person looks for them."""
+    link = run_folder() / "kubeconfig"
+    link.unlink(missing_ok=True)
+    link.symlink_to(cluster.kubeconfig)
+    program = run_folder() / "kubectl"
+    program.unlink(missing_ok=True)
+    kubectl, kubeconfig = (shlex.quote(str(p)) for p in (cluster.kubectl_program, link))
+    program.write_text(PROGRAM.format(kubectl=kubectl, kubeconfig=kubeconfig))
+    program.chmod(0o755)
+    say(f"a cluster of {len(cluster.node_names)} nodes is ready: {link}")
+
+
+def _lay_environment(endpoint: str, secret: str) -> None:
+    path = run_folder() / "environment"
+    path.touch(mode=0o600)
+    path.write_text(f"export FAUNA_ENDPOINT={endpoint}\nexport FAUNA_SECRET={secret}\n")
+
+
+def _restricted(namespace: str) -> Json:
+    metadata = {"name": namespace, "labels": RESTRICTED}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def down() -> None:
     """Take away every cluster that was started from this checkout."""
-    for name in ("kubeconfig", "kubectl"):
+    for name in LAID:
         (run_folder() / name).unlink(missing_ok=True)
     for folder in clusters():
         providers.down(folder)
