@@ -35,12 +35,12 @@ def main() -> int:
 
 def _one(seed: int, *, trace: bool) -> int:
     began_s = time.monotonic()
-    print(f"seed {seed}: {draw_options(seed)}")
+    _say(f"seed {seed}: {draw_options(seed)}")
     try:
-        result = Simulation(seed, print if trace else None).run()
+        result = Simulation(seed, _say if trace else None).run()
     except Exception:  # noqa: BLE001 - shown whole: this is what the run was for
         traceback.print_exc()
-        print(f"seed {seed} FAILED")
+        _say(f"seed {seed} FAILED")
         return 1
     return _report(_shown(iter([result])), began_s)
 
@@ -58,9 +58,9 @@ def _run(seed: int) -> Result:
 def _shown(results: Iterator[Result]) -> Iterator[Result]:
     for result in results:
         if result.violation:
-            print(f"seed {result.seed} FAILED: {result.violation}", flush=True)
-            print(f"  options: {draw_options(result.seed)}")
-            print(f"  again:   make sim SEED={result.seed} TRACE=1", flush=True)
+            _say(f"seed {result.seed} FAILED: {result.violation}")
+            _say(f"  options: {draw_options(result.seed)}")
+            _say(f"  again:   make sim SEED={result.seed} TRACE=1")
         yield result
 
 
@@ -79,13 +79,19 @@ def _report(results: Iterable[Result], began_s: float) -> int:
         failed += bool(result.violation)
         faults.update(result.faults)
     took_s = max(time.monotonic() - began_s, 0.001)
-    print(f"seeds {seeds}, failed {failed}, {took_s:.1f} s for {virtual_s:.0f} virtual seconds")
-    print(f"events {events}, {events / took_s:.0f}/s")
-    print(f"operations of clients: {operations} answered, {operations / took_s:.0f}/s, {unknown} unknown")
-    print(f"entries committed {entries}, slowest recovery {slowest_s:.1f} virtual seconds")
+    _say(f"seeds {seeds}, failed {failed}, {took_s:.1f} s for {virtual_s:.0f} virtual seconds")
+    _say(f"events {events}, {events / took_s:.0f}/s")
+    per_s = f"{operations / took_s:.0f}/s"
+    _say(f"operations of clients: {operations} answered, {per_s}, {unknown} unknown")
+    _say(f"entries committed {entries}, slowest recovery {slowest_s:.1f} virtual seconds")
     for kind, count in sorted(faults.items()):
-        print(f"  {kind:24} {count:7}{'' if count >= FIRED_ENOUGH else '  (too few to count)'}")
+        _say(f"  {kind:24} {count:7}{'' if count >= FIRED_ENOUGH else '  (too few to count)'}")
     return 1 if failed else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

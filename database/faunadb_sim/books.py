@@ -99,10 +99,9 @@ class Books:
         return self.written.by_index.get(write.entries[0].index - 1, 0)
 
     def _check_hard_state(self, found: HardState) -> None:
-        possible = [self.hard_state]
-        for write in self._frame:
-            if isinstance(write, Write) and write.hard_state is not None:
-                possible.append(write.hard_state)
+        writes = [write for write in self._frame if isinstance(write, Write)]
+        newer = [write.hard_state for write in writes if write.hard_state is not None]
+        possible = [self.hard_state, *newer]
         if (found.term, found.vote) not in {(state.term, state.vote) for state in possible}:
             raise Violation(
                 f"member {self.member} came back with term {found.term} and vote {found.vote},"
@@ -110,7 +109,7 @@ class Books:
             )
 
     def _check_entries(self, found: Recovered) -> None:
-        terms = {entry.index: entry.term for entry in found.entries}
+        terms: dict[int, int] = {entry.index: entry.term for entry in found.entries}
         start, base = self._voided_from(found), found.snapshot.id.index if found.snapshot else 0
         last = max([base, *terms])
         for index, term in self.durable.by_index.items():

@@ -40,7 +40,7 @@ COMPARE_AND_SET = (
 )
 INSERT = "Unique.create({ key: key, value: value })\ntrue"
 FIND = "Unique.where(.key == key).first()?.value"
-_NEVER_APPLIED = (TooManyPending, DeadlineExceeded, Contended, InvalidRequest)
+_NEVER_APPLIED = (TooManyPending, DeadlineExceeded, Contended)
 
 
 class Asked(msgspec.Struct):
@@ -65,6 +65,7 @@ class Call:
         world: World,
         hosts: dict[MemberId, Host],
         query: Query,
+        *,
         done: Done,
         answered: Callable[[Answer], None],
     ) -> None:
@@ -100,21 +101,29 @@ class Call:
             else:
                 host.do(lambda: host.member.submit(self._query, came))
 
-        def look() -> None:
-            if host.life != life and attempt == self._attempt:
-                self._lost(attempt)
-            elif attempt == self._attempt and not self._is_over:
-                if self._world.now_us > self._until_us:
-                    self._lost(attempt)
-                else:
-                    self._world.after(100 * US_PER_MS, "client looks", look)
-
         self._world.after(self._world.between(50, 500), "ask", submit)
+        self._look_after(attempt, host, life)
+
+    def _look_after(self, attempt: int, host: Host, life: int) -> None:
+        """See now and then whether the member still lives, and whether it is worth to wait."""
+
+        def look() -> None:
+            if attempt != self._attempt or self._is_over:
+                return
+            if host.life != life or self._world.now_us > self._until_us:
+                self._lost(attempt)
+            else:
+                self._look_after(attempt, host, life)
+
         self._world.after(100 * US_PER_MS, "client looks", look)
 
     def _came(self, attempt: int, outcome: Outcome) -> None:
         if attempt != self._attempt or self._is_over:
             return
+        if isinstance(outcome, FaunaError):
+            self._world.say(f"attempt {attempt}: {type(outcome).__name__}: {outcome}")
+        if isinstance(outcome, InvalidRequest):
+            raise Violation(f"a query that is as it should be was refused: {outcome}")
         if isinstance(outcome, Answer):
             self._end(history.Outcome.OK, outcome)
         elif isinstance(outcome, _NEVER_APPLIED) and not self._may_be_applied:
@@ -151,6 +160,7 @@ class Client:
     def __init__(
         self,
         name: str,
+        *,
         world: World,
         options: Options,
         hosts: dict[MemberId, Host],
@@ -187,7 +197,7 @@ class Client:
         def answered(answer: Answer) -> None:
             self._tell(answer.txn_ts, _has_written(asked, answer))
 
-        Call(self._world, self._hosts, query, done, answered)
+        Call(self._world, self._hosts, query, done=done, answered=answered)
 
     def _draw(self) -> Asked:
         chance = self._world.chance
@@ -243,7 +253,9 @@ class Client:
         if answer is not None:
             result, ts = _result_of(asked, answer), answer.txn_ts
             self._newest_ts = max(self._newest_ts, ts)
-        self._world.say(f"{self._name} {asked.kind} {asked.key} {asked.argument} {outcome} {result}")
+        self._world.say(
+            f"{self._name} {asked.kind} {asked.key} {asked.argument} {outcome} {result}"
+        )
         self._operations.append(
             Operation(
                 key=asked.key,

@@ -297,8 +297,8 @@ class SimDisk:
     def is_durable(self, path: str) -> bool:
         """Say whether a file under this name, as it is, would outlive a loss of power."""
         inode = self._names.get(path)
-        return inode is not None and self._durable.get(path) is inode and (
-            inode.seen == inode.synced
+        return (
+            inode is not None and self._durable.get(path) is inode and (inode.seen == inode.synced)
         )
 
     def synced_bytes(self, path: str) -> bytes:

@@ -18,7 +18,7 @@ from faunadb_sim.network import Network
 from faunadb_sim.options import Options
 from faunadb_sim.world import US_PER_MS, US_PER_S, World
 
-OPERATIONS_AHEAD_MAX = 60  # a plan for the disk is carried out within so many operations
+OPERATIONS_AHEAD_MAX = 30  # a plan for the disk is carried out within so many operations
 MEMBERS_MAX = 6
 SHORT_US = 20 * US_PER_MS
 
@@ -58,7 +58,7 @@ class Faults:
         ):
             if rate:
                 self._repeat(rate, fault)
-        if options.skew_s:
+        if options.skew_s and options.voters > 1:  # one clock alone is the cluster's
             host = self._some()
             host.clock.skew_us = int(options.skew_s * US_PER_S)
             self._world.fault("skew", f"m{host.id} {options.skew_s} s")
@@ -136,7 +136,7 @@ class Faults:
         left = self._world.chance.randrange(OPERATIONS_AHEAD_MAX)
         name = "power at an operation" if isinstance(problem, PowerLoss) else f"EIO on {kind}"
 
-        def plan(number: int, operation: str, path: str) -> None:
+        def plan(_: int, operation: str, path: str) -> None:
             nonlocal left
             if kind in {"", operation}:
                 left -= 1
@@ -168,7 +168,7 @@ class Faults:
         host = self._some()
         if host.is_up:
             self._world.fault("clean stop", f"m{host.id}")
-            host.do(lambda: host.member.transfer())
+            host.do(host.member.transfer)
             host.later(300 * US_PER_MS, "stop", lambda: self._stopped(host))
 
     def _stopped(self, host: Host) -> None:
@@ -196,8 +196,9 @@ class Faults:
 
     def _transfer(self) -> None:
         host = self._some()
-        self._world.fault("transfer", f"from m{host.id}")
-        host.do(lambda: host.member.transfer())
+        if host.is_up:
+            self._world.fault("transfer", f"from m{host.id}")
+            host.do(host.member.transfer)
 
     def _change(self) -> None:
         """Ask the leader, if one is known, for a change that makes sense to it or does not."""

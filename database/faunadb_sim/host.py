@@ -78,15 +78,20 @@ class Life:
         process = world.chance.randbytes(16)
         self.state = self._open_state(process)
         self.log = SimLog(
-            world, directory.wal, host.later, host.books, host.sync_us, self._persisted
+            world,
+            directory.wal,
+            host.later,
+            host.books,
+            sync_us=host.sync_us,
+            persisted=self._persisted,
         )
         self.snapshots = SimSnapshots(
             world,
             host.options,
             host.network,
-            directory,
-            host.disk,
-            self.log,
+            directory=directory,
+            files=host.disk,
+            log=self.log,
             own=member_id,
             target=host.target,
             later=host.later,
@@ -122,11 +127,11 @@ class Life:
         workers = SimWorkers(
             host.world,
             host.language,
-            lambda: self.directory.engine,
-            host.clock,
-            lambda: self.state.worker_number,
-            host.later,
-            host.act,
+            engine=lambda: self.directory.engine,
+            clock=host.clock,
+            worker_number=lambda: self.state.worker_number,
+            later=host.later,
+            act=host.act,
         )
         state = WatchedState(self.directory.engine, host.language, workers, host.clock, process)
         state.told = lambda before, entries, state_hash: host.watch.applied(
@@ -158,6 +163,7 @@ class Host:
     def __init__(
         self,
         member_id: MemberId,
+        *,
         world: World,
         options: Options,
         network: Network,
@@ -322,7 +328,7 @@ class Host:
             self._turn_is_open = True
             self.later(self.world.between(0, TURN_US_MAX), f"m{self.id} turn", self._end_turn)
 
-    def came(self, sender: MemberId, nonce: bytes, message: Message) -> None:
+    def came(self, nonce: bytes, message: Message) -> None:
         self._when_awake(f"m{self.id} late", lambda: self.member.received(nonce, message))
 
     def node_came(self, sender: MemberId, kind: int, body: bytes) -> None:

@@ -45,6 +45,7 @@ class SimLog:
         wal: Wal,
         later: Later,
         watch: LogWatch,
+        *,
         sync_us: Callable[[], int],
         persisted: Callable[[Sequence[Token]], None],
     ) -> None:

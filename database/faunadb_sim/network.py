@@ -28,7 +28,7 @@ class Inbox(Protocol):
     @property
     def is_up(self) -> bool: ...
 
-    def came(self, sender: MemberId, nonce: bytes, message: Message) -> None: ...
+    def came(self, nonce: bytes, message: Message) -> None: ...
 
     def node_came(self, sender: MemberId, kind: int, body: bytes) -> None: ...
 
@@ -64,7 +64,7 @@ class Network:
                 to,
                 delay_us,
                 name,
-                lambda inbox: inbox.came(sender, nonce, decode_message(data)),
+                lambda inbox: inbox.came(nonce, decode_message(data)),
             )
 
     def send_node(self, sender: MemberId, to: MemberId, kind: int, body: bytes) -> bool:

@@ -49,7 +49,7 @@ class Options(msgspec.Struct, frozen=True):
 
 def draw_options(seed: int) -> Options:
     """Return the storm of a seed."""
-    chance = Random(f"options {seed}")
+    chance = Random(f"options {seed}")  # noqa: S311 - no secret
 
     def some(probability: float, low: float, high: float) -> float:
         value = chance.uniform(low, high)
@@ -58,26 +58,26 @@ def draw_options(seed: int) -> Options:
     return Options(
         voters=chance.choice([1, 3, 3, 3, 3, 5]),
         learner=chance.random() < 0.3,
-        storm_s=chance.uniform(4, 7),
+        storm_s=chance.uniform(5, 9),
         loss=some(0.6, 0.001, 0.15),
         copy=some(0.6, 0.001, 0.1),
         disorder=some(0.6, 0.001, 0.2),
         latency_ms=chance.choice([0.3, 1, 1, 5, 20]),
-        cuts=some(0.6, 0.2, 1.5),
+        cuts=some(0.6, 0.3, 2.0),
         disk_ms=chance.choice([0.2, 0.5, 2, 10]),
-        stalls=some(0.4, 0.1, 0.6),
-        slow_disks=some(0.4, 0.1, 0.6),
-        disk_errors=some(0.4, 0.1, 0.8),
-        power_at_operation=some(0.5, 0.2, 1.0),
+        stalls=some(0.4, 0.3, 1.2),
+        slow_disks=some(0.4, 0.3, 1.2),
+        disk_errors=some(0.5, 0.5, 3.0),
+        power_at_operation=some(0.5, 0.5, 3.0),
         power_losses=some(0.6, 0.2, 1.5),
         kills=some(0.6, 0.2, 1.5),
-        clean_stops=some(0.4, 0.1, 0.5),
-        pauses=some(0.4, 0.2, 0.8),
-        blackouts=some(0.4, 0.1, 0.4),
+        clean_stops=some(0.4, 0.3, 1.0),
+        pauses=some(0.4, 0.5, 1.5),
+        blackouts=some(0.4, 0.2, 0.8),
         short_restarts=chance.random() < 0.7,
         skew_s=chance.choice([0, 0, 0, 2, -3, 3600, -3600]),
-        changes=some(0.4, 0.3, 1.5),
-        transfers=some(0.4, 0.1, 0.8),
+        changes=some(0.4, 0.5, 3.0),
+        transfers=some(0.4, 0.5, 2.0),
         snapshots=chance.random() < 0.7,
         log_entries_kept=chance.choice([0, 5, 50]),
         clients=chance.choice([2, 4, 6]),

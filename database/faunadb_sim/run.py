@@ -7,7 +7,9 @@
 At the end the whole history of the clients must be explained by one copy of the data.
 """
 
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -76,7 +78,9 @@ class Simulation:
             self._after()
             self._judge()
         except (Violation, AssertionError) as problem:
-            violation = f"{type(problem).__name__}: {problem}" or "an assertion"
+            at = traceback.extract_tb(problem.__traceback__)[-1]
+            where = f"{Path(at.filename).name}:{at.lineno} in {at.name}"
+            violation = f"{type(problem).__name__} ({where}): {str(problem) or at.line}"
             self.world.say(f"VIOLATION {violation}")
             if self.world.is_traced:
                 raise
@@ -104,11 +108,11 @@ class Simulation:
             self._clients.append(
                 Client(
                     f"c{number + 1}",
-                    self.world,
-                    self.options,
-                    self.hosts,
-                    self.operations,
-                    self._answered,
+                    world=self.world,
+                    options=self.options,
+                    hosts=self.hosts,
+                    operations=self.operations,
+                    answered=self._answered,
                 )
             )
         self._faults = Faults(self.world, self.options, self.network, self.hosts, self.add)
@@ -141,12 +145,12 @@ class Simulation:
         member_id = MemberId(len(self.hosts) + 1)
         host = Host(
             member_id,
-            self.world,
-            self.options,
-            self.network,
-            self.watch,
-            self._language,
-            self._target,
+            world=self.world,
+            options=self.options,
+            network=self.network,
+            watch=self.watch,
+            language=self._language,
+            target=self._target,
         )
         self.hosts[member_id] = host
         self.network.members[member_id] = host

@@ -41,7 +41,7 @@ class Target(Protocol):
     @property
     def receiver(self) -> Receiver: ...
 
-    def came(self, sender: MemberId, nonce: bytes, message: Message) -> None: ...
+    def came(self, nonce: bytes, message: Message) -> None: ...
 
     def later(self, delay_us: float, label: str, event: Callable[[], None]) -> None: ...
 
@@ -54,10 +54,10 @@ class SimSnapshots:
         world: World,
         options: Options,
         network: Network,
+        *,
         directory: DataDirectory,
         files: Files,
         log: SimLog,
-        *,
         own: MemberId,
         target: Callable[[MemberId], Target | None],
         later: Later,
@@ -200,4 +200,4 @@ class _Transfer:
             meta = receiver.finish().meta
             self.verdict = True
             message = InstallSnapshot(self._sender, Term(meta.id.term), meta)
-            self.target.came(self._sender, self._nonce, message)
+            self.target.came(self._nonce, message)

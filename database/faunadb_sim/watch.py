@@ -123,7 +123,9 @@ class Watch:
             self._commits(member, core)
 
     def _has_all_committed(self, member: MemberId, core: Core) -> None:
-        held = {entry.index: entry.term for entry in core.entries_after(core.base.index)}
+        held: dict[int, int] = {
+            entry.index: entry.term for entry in core.entries_after(core.base.index)
+        }
         for index, (term, _) in self._chosen.items():
             if index > core.base.index and term < core.term and held.get(index) != term:
                 raise Violation(f"leader {member} of term {core.term} lacks {term}/{index}")

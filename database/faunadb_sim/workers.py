@@ -31,6 +31,7 @@ class SimWorkers:
         self,
         world: World,
         language: Language,
+        *,
         engine: Callable[[], Engine],
         clock: Clock,
         worker_number: Callable[[], int],
@@ -54,7 +55,9 @@ class SimWorkers:
                 done(outcome)
             else:
                 answer, effects = outcome
-                done(Evaluated(answer, effects, answer.http_status == 200 and not effects.read_only))
+                done(
+                    Evaluated(answer, effects, answer.http_status == 200 and not effects.read_only)
+                )
 
         self._queue(query, ts, term, deadline_s, came)
 
