@@ -85,7 +85,7 @@ def course(
         state.tried.append(place)
         state.attempts += 1
         sent_at = now()
-        happened = yield _send(call, place, left, state.silences if len(places) > 1 else None)
+        happened = yield _send(call, place, left, state, alone=len(places) == 1)
         match happened:
             case Answered():
                 directory.worked(place, now())
@@ -109,14 +109,16 @@ def course(
     raise _given_up(state, call)
 
 
-def _send(call: Call, place: str, left_s: float, silences: int | None) -> Send:
-    """`silences` is None when there is nobody else to ask."""
+def _send(call: Call, place: str, left_s: float, state: _State, *, alone: bool) -> Send:
+    """Who is not `alone` may be left when silent. A member is told of an attempt that got lost."""
     silence_s, connect_s = left_s + GRACE_S, min(call.connect_s, left_s)
-    if silences is not None:
-        silence_s = min(silence_s, SILENCE_S * 2**silences)
+    if not alone:
+        silence_s = min(silence_s, SILENCE_S * 2**state.silences)
         connect_s = min(connect_s, SILENCE_S)
     left_ms = max(1, int(min(left_s, QUERY_TIMEOUT_MAX_S) * 1000))
     headers = {**call.headers, "x-query-timeout-ms": str(left_ms)}
+    if state.lost:
+        headers["x-fauna-request-attempt"] = "2"
     return Send(place, "POST", PATH, connect_s, silence_s, left_s, headers, call.body)
 
 

@@ -18,6 +18,7 @@ from faunadb.node.query import ATTEMPTS_DEFAULT
 TIMEOUT_MS_DEFAULT = 120_000
 TIMEOUT_MS_MAX = 600_000
 CONTENTION_RETRIES_MAX = 7
+ATTEMPT_MAX = 1_000_000
 _TAGS_BYTES_MAX, _TAGS_MAX, _TAG_KEY_MAX, _TAG_VALUE_MAX = 3000, 25, 40, 80
 _INTEGER = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
@@ -45,6 +46,7 @@ class Options(msgspec.Struct, frozen=True):
     attempts_max: int = ATTEMPTS_DEFAULT
     tags: str = ""
     request: RequestId | None = None
+    attempt: int = 1
 
 
 def read_options(headers: Mapping[str, str]) -> Options:
@@ -54,7 +56,10 @@ def read_options(headers: Mapping[str, str]) -> Options:
     if last_txn_ts is None and request is None:
         return fixed
     return msgspec.structs.replace(
-        fixed, last_txn_ts=_last_txn_ts(last_txn_ts), request=_request_id(request)
+        fixed,
+        last_txn_ts=_last_txn_ts(last_txn_ts),
+        request=_request_id(request),
+        attempt=_attempt(headers),
     )
 
 
@@ -130,6 +135,14 @@ def _attempts_max(headers: Mapping[str, str]) -> int:
             "x-max-contention-retries", f"Must be between 0 and {CONTENTION_RETRIES_MAX}."
         )
     return value + 1
+
+
+def _attempt(headers: Mapping[str, str]) -> int:
+    """Read our own header: 2 and more say that the request was sent before."""
+    value = headers.get("x-fauna-request-attempt", "1")
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= ATTEMPT_MAX:
+        raise _refuse("x-fauna-request-attempt", f"Must be between 1 and {ATTEMPT_MAX}.")
+    return int(value)
 
 
 def _tags(value: str) -> str:

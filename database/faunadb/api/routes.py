@@ -95,6 +95,7 @@ class Routes:
             attempts_max=options.attempts_max,
             typecheck=options.typecheck,
             request=options.request,
+            attempt=options.attempt,
         )
         self._database.submit(query, reply)
 

@@ -36,6 +36,7 @@ from faunadb.node.wire import (
 from faunadb.raft.entries import MemberId
 
 QUERIES_PENDING_MAX = 8192  # queries of clients that this member has taken and not answered
+CALL_BYTES = 7  # of the first number of a process: two processes never meet, none overflows
 OUTCOME_GRACE_S = 0.25  # a leader answers 440 or 503 itself; wait that much longer for it
 
 
@@ -107,7 +108,8 @@ class Gateway:
     def __init__(self, local: Local, clock: Clock, chance: Chance) -> None:
         self._local, self._clock, self._chance = local, clock, chance
         self._pending: dict[int, _Pending] = {}
-        self._calls = 0
+        # A leader may answer what an earlier process of this member asked: no number comes twice.
+        self._calls = int.from_bytes(chance.bytes(CALL_BYTES), "big")
         self._unsent: list[int] = []  # no leader, or not connected to it
         self._reads: list[int] = []  # want a read point at the end of this turn
         self._points: dict[int, _PointAsked] = {}
@@ -189,10 +191,9 @@ class Gateway:
             if lost(asked.leader):
                 del self._points[call]
                 self._unsent.extend(asked.reads)
-        for call, pending in self._pending.items():
+        for call, pending in list(self._pending.items()):
             if pending.sent_to and lost(pending.sent_to):
-                pending.sent_to = MemberId(0)
-                self._unsent.append(call)
+                self._retry(call)
 
     def tick(self) -> None:
         """Answer what is late, and try again what could not be sent."""
@@ -262,6 +263,9 @@ class Gateway:
     def _retry(self, call: int) -> None:
         pending = self._pending.get(call)
         if pending is not None:
+            if pending.sent_to:
+                attempt = pending.query.attempt + 1
+                pending.query = msgspec.structs.replace(pending.query, attempt=attempt)
             pending.sent_to = MemberId(0)
             self._unsent.append(call)
 

@@ -330,6 +330,8 @@ class Leader:
                 done(outcome)
             else:
                 now = self._counter.issue(self._now_us())
+                if self._is_retry(query, deadline_s, done):
+                    return  # another sending of it was faster
                 if self._tip.still_valid(outcome, self.term) and not self._tip.expired(
                     outcome, now
                 ):
@@ -342,7 +344,7 @@ class Leader:
     def _settle(
         self, query: Query, evaluated: Evaluated, ts: int, deadline_s: float, done: Done
     ) -> None:
-        if not evaluated.writes:
+        if not evaluated.writes and not _must_be_remembered(query):
             self._cover(ts)
             self._hold(self._tip.fill(evaluated.answer, ts), done)
         elif not self._tip.is_open:
@@ -355,7 +357,7 @@ class Leader:
     def _commit(
         self, query: Query, evaluated: Evaluated, ts: int, deadline_s: float, done: Done
     ) -> None:
-        writes = self._tip.seal(evaluated, ts)
+        writes = self._tip.seal(evaluated, ts) if evaluated.writes else ()
         answer = self._tip.fill(evaluated.answer, ts)
         self._ceiling_us = max(self._ceiling_us, ts + CEILING_AHEAD_US)
         kept, digest = (None, b"") if query.request is None else answer_to_keep(answer)
@@ -393,3 +395,12 @@ class Leader:
     def _raise_counter(self, last_txn_ts: int) -> None:
         if last_txn_ts > self._counter.last_us:
             self._counter.raise_to(last_txn_ts, self._ceiling_us)
+
+
+def _must_be_remembered(query: Query) -> bool:
+    """Return whether an answer without effects needs an entry nevertheless.
+
+    An earlier sending of this request may still arrive: without an entry it would be evaluated
+    again, and might write what the client was told has not happened.
+    """
+    return query.request is not None and query.attempt > 1

@@ -35,6 +35,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True):
     attempts_max: int = ATTEMPTS_DEFAULT
     typecheck: bool = False
     request: RequestId | None = None
+    attempt: int = 1  # above 1: an earlier sending may still be on its way somewhere
 
 
 Outcome = Answer | FaunaError  # errors of the query itself are answers
