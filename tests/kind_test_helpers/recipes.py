@@ -45,6 +45,7 @@ DEBIAN_PACKAGES = {
     "/usr/bin/buildah": "buildah",
     "/usr/bin/mmdebstrap": "mmdebstrap",
     "/usr/bin/gcc": "gcc",
+    "/usr/bin/curl": "curl",
     "/usr/include/stdio.h": "libc6-dev",
     "/usr/share/doc/python3-venv": "python3-venv",
     "/usr/share/doc/python3-pip": "python3-pip",
