@@ -40,7 +40,7 @@ COMPARE_AND_SET = (
 )
 INSERT = "Unique.create({ key: key, value: value })\ntrue"
 FIND = "Unique.where(.key == key).first()?.value"
-_NEVER_APPLIED = (TooManyPending, DeadlineExceeded, Contended)
+_NEVER_APPLIED = (TooManyPending, DeadlineExceeded, Contended, InvalidRequest)
 
 
 class Asked(msgspec.Struct):
@@ -122,7 +122,7 @@ class Call:
             return
         if isinstance(outcome, FaunaError):
             self._world.say(f"attempt {attempt}: {type(outcome).__name__}: {outcome}")
-        if isinstance(outcome, InvalidRequest):
+        if isinstance(outcome, InvalidRequest) and self._query.request is not None:
             raise Violation(f"a query that is as it should be was refused: {outcome}")
         if isinstance(outcome, Answer):
             self._end(history.Outcome.OK, outcome)

@@ -283,6 +283,7 @@ class Host:
 
     def _close(self) -> None:
         assert self.process is not None
+        self.process.member.end_of_turn()
         self.process.log.close()
         self.process.directory.close_cleanly()
 

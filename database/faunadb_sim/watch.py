@@ -43,6 +43,7 @@ class Watch:
         self._hashes: dict[int, bytes] = {}
         self._index_of_ts: dict[int, int] = {}
         self._commit_seen: dict[MemberId, int] = {}
+        self._answers: list[int] = []  # times of writes that were answered in this event
         self._configuration: Configuration | None = None  # of the last commit that was judged
 
     @property
@@ -106,6 +107,8 @@ class Watch:
         if core.role is Role.LEADER:
             self._look_at_leader(member, core, seen)
         self._commit_seen[member] = core.commit
+        if self._answers:
+            self._judge_answers()
         if pending_count > QUERIES_PENDING_MAX:
             raise Violation(f"member {member} holds {pending_count} queries")
         if core.uncommitted_bytes > _CONFIG.uncommitted_bytes_max + _PROPOSALS_OF_A_TURN_MAX:
@@ -188,14 +191,18 @@ class Watch:
     # ------------------------------------------------------------ answers
 
     def answered(self, ts: int, *, is_write: bool) -> None:
-        """Judge an answer as it leaves for a client."""
-        if not is_write:
-            return
-        index = self._index_of_ts.get(ts)
-        if index is None:
-            raise Violation(f"a write at {ts} was answered, and nobody has applied it")
-        if self._configuration is not None:
-            self._on_quorum(self._configuration, index, self._chosen[index][0])
+        """Take an answer as it leaves for a client; it is judged when its event is over."""
+        if is_write:
+            self._answers.append(ts)
+
+    def _judge_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        for ts in answers:
+            index = self._index_of_ts.get(ts)
+            if index is None:
+                raise Violation(f"a write at {ts} was answered, and nobody has applied it")
+            if self._configuration is not None:
+                self._on_quorum(self._configuration, index, self._chosen[index][0])
 
 
 def check_times(answers: Iterable[tuple[int, int, int]]) -> None:
