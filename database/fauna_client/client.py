@@ -27,12 +27,11 @@ from fauna_client.errors import Unavailable
 from fauna_client.exchange import (
     CLOSED,
     happened,
-    limits,
     new_call,
     next_page,
     request_of,
-    verified,
 )
+from fauna_client.lines import Lines
 from fauna_client.settings import (
     CONNECT_TIMEOUT_S,
     CONNECTIONS,
@@ -172,9 +171,7 @@ class _Core:
         self.last_txn_ts = 0
         self.closed = False
         self._secret = settings.secret
-        self._http = httpx.Client(
-            verify=verified(settings), trust_env=False, limits=limits(settings)
-        )
+        self._lines = Lines(settings)
         self._changed = threading.Condition()
         self._under_way = 0
         self._found = Found()
@@ -233,7 +230,7 @@ class _Core:
             self._changed.wait_for(lambda: not self._under_way, wait_s)
             last = not self._under_way
         if last:
-            self._http.close()
+            self._lines.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(wait_s)
 
@@ -268,7 +265,7 @@ class _Core:
             else:
                 answer: httpx.Response | Exception
                 try:
-                    answer = self._http.request(**request_of(step, self._secret))
+                    answer = self._lines.request(step.pool_s, request_of(step, self._secret))
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     answer = error
                 came = happened(answer)
@@ -287,4 +284,4 @@ class _Core:
                 last = self.closed and not self._under_way
                 self._changed.notify_all()
             if last:
-                self._http.close()
+                self._lines.close()
