@@ -46,6 +46,8 @@ class PeerSettings:
     """Times of the peer links, in seconds, and their bounds."""
 
     retry_s: float = 0.25
+    dying_s: float = 0.02  # after a reset: a process that dies resets before it refuses
+    dying_tries_max: int = 10
     connect_s: float = 1.0
     hello_s: float = 5.0
     keepalive_s: float = 0.5
@@ -270,7 +272,7 @@ class _Caller:
 
     async def keep(self) -> None:
         """Be connected, for ever: dial, wait for the end, dial again."""
-        was_reset = False
+        settings, was_reset, tries = self._network.settings, False, 0
         while not self._dropped:
             try:
                 connected = await self.dial()
@@ -283,9 +285,11 @@ class _Caller:
                 connected = False
             if connected:
                 await self._gone.wait()
-                was_reset = True
+                was_reset, tries = True, 0
                 continue  # at once: a refusal now tells that the process is gone
-            await asyncio.sleep(self._network.settings.retry_s)
+            tries += 1
+            is_dying = was_reset and tries <= settings.dying_tries_max
+            await asyncio.sleep(settings.dying_s if is_dying else settings.retry_s)
 
     async def dial(self) -> bool:
         """Connect and be welcomed; False when refused by a member.

@@ -1,6 +1,7 @@
 """Links between members over real sockets and real certificates."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import random
 import ssl
@@ -206,6 +207,29 @@ async def test_a_dead_process_is_reported_once_and_found_again(folder: Path) -> 
         know_each_other(a, again)
         await until(lambda: a.network.is_connected(b.id))
         again.network.close()
+
+
+async def test_a_process_that_resets_before_it_refuses_is_soon_lost(folder: Path) -> None:
+    """The kernel ends a dying process's links before its port: that costs no retry pause."""
+    a, b = Host(folder / "ours/m-1", 1), Host(folder / "ours/m-2", 2)
+    slow = dataclasses.replace(FAST, retry_s=10 * HANG_S)
+    a.network.settings = slow
+    async with started(a, b):
+        await until(lambda: a.network.is_connected(b.id))
+        resets = 0
+
+        def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal resets
+            resets += 1
+            writer.transport.abort()
+
+        assert b.network._server is not None
+        b.network._server.close()
+        dying = await asyncio.start_server(reset, "127.0.0.1", b.port)
+        await b.stop()
+        await until(lambda: resets >= 2)
+        dying.close()
+        await until(lambda: a.ears.lost == [b.id])
 
 
 async def test_random_bytes_at_the_peer_port_are_harmless(folder: Path) -> None:
