@@ -19,13 +19,14 @@ from kind_test_helpers.failures import CommandFailed, HangLimit, Unavailable
 from kind_test_helpers.local import cluster as local
 from kind_test_helpers.local.ledger import Ledger
 from kind_test_helpers.places import run_folder
-from kind_test_helpers.progress import say
+from kind_test_helpers.progress import say, stage
 
 NODES = 3
 LAID = ("kubeconfig", "kubectl", "environment")
 PROGRAM = """#!/bin/sh
 exec {kubectl} --kubeconfig={kubeconfig} "$@"
 """
+TRY_NEXT = "Try next:"
 TRY = """\
 .run/kubectl describe faunacluster orders
 . .run/environment && .venv/bin/python -c 'from fauna_client import Client; c = Client(); \
@@ -37,10 +38,16 @@ print(c.get_node_count(), c.query("Airport.byState(state).count()", state="TX"))
 
 
 def up() -> None:
-    """Start the cluster and the product on it, show it, and say what to try next."""
+    """Start the cluster, and show the product on it."""
+    with stage("a Kubernetes"):
+        cluster = providers.up(cluster_folder(), NODES)
+    present(cluster)
+
+
+def present(cluster: Cluster) -> None:
+    """Put the product on a cluster, show it, and say what to try next."""
     from kind_test_helpers.showing import show  # noqa: PLC0415 - it needs the official driver
 
-    cluster = providers.up(cluster_folder(), NODES)
     _lay_kubectl(cluster)
     cluster.make_namespace(product.OPERATOR)
     cluster.apply(_restricted("default"))
@@ -56,7 +63,7 @@ def up() -> None:
     print(f"\n{cluster.kubectl('get', 'faunacluster,pods')}")
     if fresh:
         print(f"{seconds:.1f} s from apply to Ready")
-    print(f"clients: {endpoint}, secret in .run/environment\n\nTry next:\n\n{TRY}")
+    print(f"clients: {endpoint}, secret in .run/environment\n\n{TRY_NEXT}\n\n{TRY}")
 
 
 def _lay_kubectl(cluster: Cluster) -> None:
