@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fauna import fql  # type: ignore[import-untyped]
-from fauna.client import Client  # type: ignore[import-untyped]
-from fauna.encoding import QuerySuccess  # type: ignore[import-untyped]
-from fauna.errors import (  # type: ignore[import-untyped]
+from fauna import fql
+from fauna.client import Client
+from fauna.encoding import QuerySuccess
+from fauna.errors import (
     AbortError,
     AuthenticationError,
     QueryCheckError,
     QueryRuntimeError,
 )
-from fauna.query.models import (  # type: ignore[import-untyped]
+from fauna.query.models import (
     Document,
     DocumentReference,
     Module,
