@@ -42,6 +42,7 @@ def _one(seed: int, *, trace: bool) -> int:
         traceback.print_exc()
         _say(f"seed {seed} FAILED")
         return 1
+    _say(f"digest {result.digest}")
     return _report(_shown(iter([result])), began_s)
 
 
