@@ -24,6 +24,7 @@ from fauna.query.models import (
 
 from process.cluster import HANG_S, SECRET, Cluster
 from process.javascript import run_script
+from process.test_client_real import Dev
 
 pytestmark = pytest.mark.process
 EVERY_MEMBER = pytest.mark.parametrize("number", [1, 2, 3])
@@ -78,6 +79,26 @@ def test_what_one_driver_wrote_the_others_read_at_once(three: Cluster) -> None:
         assert [count] * 2 == [other.ask('${items}.byId("1")!.n') for other in others]
     for driver in drivers:
         driver.client.close()
+
+
+def test_dev(tmp_path: Path) -> None:
+    """Both drivers on `faunadb dev`; what they wrote is there after kill -9."""
+    dev = Dev(tmp_path)
+    dev.start()
+    try:
+        script = Path(__file__).with_name("drivers.cjs")
+        done = run_script(script, dev.url, "JavaScript", timeout_s=2 * HANG_S)
+        assert 0 == done.returncode, done.stderr
+        driver = Driver(dev.url, "Python")
+        documents(driver)
+        sets(driver)
+        language(driver)
+        dev.kill()
+        dev.start()
+        assert 25 == driver.ask("${items}.all().count()")
+        driver.client.close()
+    finally:
+        dev.end()
 
 
 def documents(driver: Driver) -> None:
