@@ -122,7 +122,7 @@ class Call:
             return
         if isinstance(outcome, FaunaError):
             self._world.say(f"attempt {attempt}: {type(outcome).__name__}: {outcome}")
-        if isinstance(outcome, InvalidRequest) and self._query.request is not None:
+        if isinstance(outcome, InvalidRequest):
             raise Violation(f"a query that is as it should be was refused: {outcome}")
         if isinstance(outcome, Answer):
             self._end(history.Outcome.OK, outcome)

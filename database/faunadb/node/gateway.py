@@ -76,7 +76,7 @@ class Local(Protocol):
         ...
 
     def now_us(self) -> int:
-        """Return the cluster's time as far as it is known here."""
+        """Return the cluster's time, 0 while it is not known here."""
         ...
 
     def send(self, to: MemberId, message: NodeMessage) -> bool: ...
@@ -132,7 +132,7 @@ class Gateway:
         deadline = now + query.timeout_ms / 1000
         call = self._next_call()
         self._pending[call] = _Pending(
-            self._named(query, read_only=read_only),
+            query,
             reply,
             deadline,
             read_only,
@@ -215,6 +215,8 @@ class Gateway:
             self._unsent.append(call)
         elif pending.read_only:
             self._reads.append(call)
+        elif not self._named(pending):
+            self._unsent.append(call)
         elif leader == self._local.own_id:
             pending.sent_to, pending.proposed = leader, True
             pending.handed_count += 1
@@ -287,12 +289,18 @@ class Gateway:
         self._calls += 1
         return self._calls
 
-    def _named(self, query: Query, *, read_only: bool) -> Query:
-        """Give a write a request id of ours, so that our own retry of it is applied once."""
-        if read_only or query.request is not None:
-            return query
-        drawn = RequestId(self._local.now_us(), self._chance.bytes(16))
-        return msgspec.structs.replace(query, request=drawn)
+    def _named(self, pending: _Pending) -> bool:
+        """Give a write a request id of ours, so that our own retry of it is applied once.
+
+        False while the cluster's time is not known: our own clock may be wrong.
+        """
+        if pending.query.request is None:
+            now_us = self._local.now_us()
+            if not now_us:
+                return False
+            drawn = RequestId(now_us, self._chance.bytes(16))
+            pending.query = msgspec.structs.replace(pending.query, request=drawn)
+        return True
 
 
 def _fault(data: bytes) -> FaunaError:

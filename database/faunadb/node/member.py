@@ -214,7 +214,7 @@ class Member:
             case WallClock() as said:
                 self._clock_said(sender, said)
             case ClusterTime() as told:
-                self._offset_us = told.now_us - self._monotonic_us()
+                self._cluster_time_told(told)
             case HashReport() as report:
                 self._compare_hash(sender, report)
 
@@ -304,7 +304,7 @@ class Member:
             self._reads_waiting.append(_WaitingRead(query, point, deadline_s, done))
 
     def now_us(self) -> int:
-        """Return the time that request ids of this member carry: the cluster's, once known.
+        """Return the time that request ids of this member carry: the cluster's, 0 while unknown.
 
         Its own clock may be wrong; ids that it draws must not be refused for that.
         """
@@ -312,7 +312,7 @@ class Member:
             return self.leadership.time_us or self._clock.wall_us()
         if self._offset_us is not None:
             return self._monotonic_us() + self._offset_us
-        return self._clock.wall_us()
+        return 0
 
     def send(self, to: MemberId, message: NodeMessage) -> bool:
         return self._peers.send_node(to, NODE_MESSAGE_KIND, encode_node_message(message))
@@ -425,9 +425,19 @@ class Member:
     def _clock_said(self, sender: MemberId, said: WallClock) -> None:
         if self.leadership is None or said.term != self.core.term:
             return
+        known = self._now_us() is not None
         self._median.heard(sender, said.wall_us, self._monotonic_us())
-        if self._now_us() is not None:
-            self.send(sender, ClusterTime(self.core.term, self.leadership.time_us))
+        if self._now_us() is None:
+            return
+        everyone = [peer.id for peer in self.core.configuration[1].everyone()]
+        for peer in [sender] if known else everyone:
+            if peer != self.own_id:
+                self.send(peer, ClusterTime(self.core.term, self.leadership.time_us))
+
+    def _cluster_time_told(self, told: ClusterTime) -> None:
+        first, self._offset_us = self._offset_us is None, told.now_us - self._monotonic_us()
+        if first:
+            self.gateway.leader_changed()  # writes without a request id waited for it
 
     def _cut_log(self) -> None:
         cut = self._snapshots.tick(self.state.applied)
