@@ -244,23 +244,40 @@ class Cluster:
         wait_until(first.leads, "the first member leads")
         for member in self.members[1:]:
             added = {"id": member.place.id, "name": member.place.name}
-            self._change(first, "add_learner", partial(dict[str, Any], added))
+            self._change("add_learner", partial(_as_it_is, added))
         for member in self.members[1:]:
-            self._change(first, "promote", partial(_caught_up, first, member.place.id))
+            self._change("promote", partial(_caught_up, member_id=member.place.id))
         wait_until(
-            lambda: first.admin("/cluster/open", {"voters": len(self.members)}).status == 200,
+            lambda: (
+                self.leader().admin("/cluster/open", {"voters": len(self.members)}).status == 200
+            ),
             "clients may write",
         )
 
-    def _change(self, first: MemberProcess, op: str, of: Callable[[], dict[str, Any]]) -> None:
+    def _change(self, op: str, of: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Ask whoever leads, until it is done; under load leadership may move meanwhile."""
+
         def tried() -> bool:
-            status, member = first.status(), of()
+            leader = self.leader()
+            status = leader.status()
+            member = of(status)
             if not member or not status.get("configuration"):
                 return False
             body = {"op": op, "member": member, "if": status["configuration"]["id"]}
-            return first.admin("/cluster/membership", body).status == 200
+            try:
+                return leader.admin("/cluster/membership", body).status == 200 or self._has(
+                    op, member
+                )
+            except NO_ANSWER:
+                return False
 
         wait_until(tried, f"{op} is committed")
+
+    def _has(self, op: str, member: dict[str, Any]) -> bool:
+        """Return whether a change whose answer was lost is committed."""
+        configuration = self.leader().status().get("configuration") or {}
+        kind = "learners" if op == "add_learner" else "voters"
+        return member["id"] in {found["id"] for found in configuration.get(kind, ())}
 
     def wait_until_all_agree(self) -> None:
         """Wait until every member that runs has applied what the leader has committed."""
@@ -284,8 +301,12 @@ def _has_applied(member: MemberProcess, index: int) -> bool:
     return applied >= index
 
 
-def _caught_up(first: MemberProcess, member_id: int) -> dict[str, Any]:
-    for member in first.status().get("members") or ():
+def _as_it_is(member: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+    return member
+
+
+def _caught_up(status: dict[str, Any], *, member_id: int) -> dict[str, Any]:
+    for member in status.get("members") or ():
         if member["id"] == member_id and member["caught_up"] and member["nonce"]:
             return {"id": member_id, "nonce": member["nonce"]}
     return {}
