@@ -26,11 +26,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="say every event of --seed")
+    parser.add_argument("--fail-fast", action="store_true", help="end with the first that fails")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     if asked.seed is not None:
         return _one(asked.seed, trace=asked.trace)
-    return _many(range(asked.first, asked.first + asked.seeds), asked.jobs)
+    seeds = range(asked.first, asked.first + asked.seeds)
+    return _until_one_fails(seeds) if asked.fail_fast else _many(seeds, asked.jobs)
 
 
 def _one(seed: int, *, trace: bool) -> int:
@@ -50,6 +52,16 @@ def _many(seeds: Iterable[int], jobs: int) -> int:
     began_s = time.monotonic()
     with ProcessPoolExecutor(jobs) as pool:
         return _report(_shown(pool.map(_run, seeds)), began_s)
+
+
+def _until_one_fails(seeds: Iterable[int]) -> int:
+    began_s = time.monotonic()
+    results: list[Result] = []
+    for result in _shown(map(_run, seeds)):
+        results.append(result)
+        if result.violation:
+            break
+    return _report(results, began_s)
 
 
 def _run(seed: int) -> Result:
