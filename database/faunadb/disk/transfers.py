@@ -119,8 +119,8 @@ class Receiver:
         are not what the manifest says, and the transfer starts at 0; OSError.
         """
         manifest, block = self._manifest, self._block
-        assert manifest is not None
-        assert self._offset == manifest.data_bytes, "chunks are missing"
+        if manifest is None or self._offset != manifest.data_bytes:
+            raise Malformed("the end of a snapshot whose chunks are missing")
         self._close()
         try:
             self._verify(manifest)

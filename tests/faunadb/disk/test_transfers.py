@@ -69,6 +69,16 @@ def test_a_transfer(source: Source) -> None:
     assert snapshot == storage.opened.snapshots.newest()
 
 
+def test_an_end_before_the_last_chunk(source: Source) -> None:
+    """Two leaders may send to one receiver: the end of the one is not the end of the other."""
+    receiver = receiver_of(member(1))
+    receiver.begin(source.manifest_block, source.digest)
+    receiver.add(0, source.chunk(0))
+
+    with pytest.raises(Malformed, match="chunks are missing"):
+        receiver.finish()
+
+
 def test_a_connection_is_lost(source: Source) -> None:
     """The same digest goes on where it stopped, also in a new process; another starts at 0."""
     storage = member(1)
