@@ -25,7 +25,8 @@ OUTAGE_SECONDS = 60.0
 @contextlib.contextmanager
 def judged(members: Members, name: str) -> Iterator[Workload]:
     """Clients write and read all the time; afterwards every answer fits one order."""
-    workload = Workload(members.endpoints, members.secret)
+    # so many that one of them has a write under way whenever a fault comes
+    workload = Workload(members.endpoints, members.secret, clients=12)
     try:
         with workload:
             workload.run_until(writes=100)
@@ -40,6 +41,7 @@ def judged(members: Members, name: str) -> Iterator[Workload]:
         print(f"\n{workload.report()}")
 
 
+@pytest.mark.new
 def test_leader_killed_again_and_again(members: Members) -> None:
     """The leader dies ten times, by kill -9 and by forced deletion, and no write is lost."""
     space, faults = members.database.namespace, members.database.cluster.faults
