@@ -1,4 +1,4 @@
-"""The Python of `docs/client.md` and `docs/drivers.md` runs when pasted."""
+"""The Python of the README, `docs/client.md` and `docs/drivers.md` runs when pasted."""
 
 import os
 import re
@@ -27,6 +27,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
 @pytest.mark.parametrize(
     ("page", "shown"),
     [
+        ("../README.md", r"\['hello'\]\n"),
         ("client.md", r"True 1\n\d+ Ada\n1\n1\n1 None\n\d+\n"),
         ("drivers.md", r"2\n"),
     ],
