@@ -27,7 +27,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 def encode_fault(fault: FaunaError) -> bytes:
     """Encode a refusal; errors of queries travel as answers, already rendered."""
-    name = next((n for kind, n in _NAMES.items() if isinstance(fault, kind)), "pending")
+    name = next((n for kind, n in _NAMES.items() if isinstance(fault, kind)), "unknown")
     return msgspec.msgpack.encode((name, str(fault)))
 
 

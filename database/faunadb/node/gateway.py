@@ -25,7 +25,7 @@ from faunadb.errors import (
 )
 from faunadb.node.faults import decode_fault
 from faunadb.node.ports import Chance, Clock
-from faunadb.node.query import HOLD_WITHOUT_LEADER_S, Outcome, Query, Reply
+from faunadb.node.query import HOLD_WITHOUT_LEADER_S, NotReadOnly, Outcome, Query, Reply
 from faunadb.node.wire import (
     Forward,
     Forwarded,
@@ -45,6 +45,7 @@ class NotLeader(Exception):
 
 
 Done = Callable[[Outcome | NotLeader], None]
+ReadDone = Callable[[Outcome | NotReadOnly], None]
 PointDone = Callable[[ReadPoint], None]
 
 
@@ -71,7 +72,7 @@ class Local(Protocol):
         """Issue read timestamps as leader; ts 0 when this member is none."""
         ...
 
-    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: Done) -> None:
+    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: ReadDone) -> None:
         """Evaluate a read-only program at `point` once its index is applied here."""
         ...
 
@@ -145,8 +146,13 @@ class Gateway:
         if not self._reads:
             return
         reads, self._reads = self._reads, []
+        self._ask_point(reads)
+
+    def _ask_point(self, reads: list[int]) -> None:
         reads = [read for read in reads if read in self._pending]
-        highest = max((self._pending[read].query.last_txn_ts for read in reads), default=0)
+        if not reads:
+            return
+        highest = max(self._pending[read].query.last_txn_ts for read in reads)
         leader = self._local.leader
         call = self._next_call()
         self._points[call] = _PointAsked(leader, reads)
@@ -198,6 +204,7 @@ class Gateway:
     def tick(self) -> None:
         """Answer what is late, and try again what could not be sent."""
         now = self._clock.monotonic_s()
+        self._unsent = [call for call in self._unsent if call in self._pending]
         unsent = set(self._unsent)
         for call, pending in list(self._pending.items()):
             if call in unsent and not pending.proposed:
@@ -246,7 +253,11 @@ class Gateway:
     def _point_came(self, call: int, point: ReadPoint) -> None:
         asked = self._points.pop(call, None)
         reads = [read for read in asked.reads if read in self._pending] if asked else []
-        if point.error:
+        if point.error and len(reads) > 1:
+            middle = len(reads) // 2  # one of them asks for too much; the others are not to blame
+            self._ask_point(reads[:middle])
+            self._ask_point(reads[middle:])
+        elif point.error:
             for read in reads:
                 self._finish(read, _fault(point.error))
         elif not point.ts:
@@ -259,8 +270,15 @@ class Gateway:
     def _read_at(self, call: int, point: ReadPoint) -> None:
         pending = self._pending[call]
         self._local.read_at(
-            pending.query, point, pending.deadline_s, lambda outcome: self._came(call, outcome)
+            pending.query, point, pending.deadline_s, lambda outcome: self._was_read(call, outcome)
         )
+
+    def _was_read(self, call: int, outcome: Outcome | NotReadOnly) -> None:
+        if not isinstance(outcome, NotReadOnly):
+            self._finish(call, outcome)
+        elif call in self._pending:
+            self._pending[call].read_only = False
+            self._dispatch(call)
 
     def _retry(self, call: int) -> None:
         pending = self._pending.get(call)

@@ -17,11 +17,11 @@ import msgspec
 from faunadb.codec import HashPoint, OpenForClients
 from faunadb.errors import FaunaError, InvalidRequest, Malformed
 from faunadb.node.faults import encode_fault
-from faunadb.node.gateway import Done, Gateway, NotLeader
+from faunadb.node.gateway import Done, Gateway, NotLeader, ReadDone
 from faunadb.node.leader import Leader, Tip
 from faunadb.node.perform import Performer
 from faunadb.node.ports import Chance, Clock, Identity, Log, Peers
-from faunadb.node.query import Outcome, Query, Reply
+from faunadb.node.query import NotReadOnly, Outcome, Query, Reply
 from faunadb.node.timestamps import ClockMedian, Counter
 from faunadb.node.wire import (
     NODE_MESSAGE_KIND,
@@ -108,7 +108,11 @@ class State(Protocol):
         ...
 
     def read_at(
-        self, query: Query, ts: int, deadline_s: float, done: Callable[[Outcome], None]
+        self,
+        query: Query,
+        ts: int,
+        deadline_s: float,
+        done: Callable[[Outcome | NotReadOnly], None],
     ) -> None:
         """Evaluate a read-only program at `ts`, in a worker when it is long."""
         ...
@@ -138,7 +142,7 @@ class _WaitingRead(msgspec.Struct):
     query: Query
     point: ReadPoint
     deadline_s: float
-    done: Done
+    done: ReadDone
 
 
 class Member:
@@ -297,7 +301,7 @@ class Member:
     def read_point(self, count: int, last_txn_ts: int, done: Callable[[ReadPoint], None]) -> None:
         self._issue_read_point(ReadPointAsked(0, count, last_txn_ts), done)
 
-    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: Done) -> None:
+    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: ReadDone) -> None:
         if point.index <= self.state.applied:
             self.state.read_at(query, point.ts, deadline_s, done)
         else:

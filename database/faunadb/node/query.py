@@ -38,5 +38,9 @@ class Query(msgspec.Struct, frozen=True, array_like=True):
     attempt: int = 1  # above 1: an earlier sending may still be on its way somewhere
 
 
+class NotReadOnly(Exception):
+    """At its read point the program writes: the schema it was judged by was not yet the newest."""
+
+
 Outcome = Answer | FaunaError  # errors of the query itself are answers
 Reply = Callable[[Outcome], None]

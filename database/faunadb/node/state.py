@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_payload
 from faunadb.definitions import Schema
-from faunadb.errors import DeadlineExceeded, TooManyPending
+from faunadb.errors import DeadlineExceeded
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.machine import Hashed, Machine
 from faunadb.node.language import Language, fill
 from faunadb.node.leader import Tip
 from faunadb.node.ports import Clock
-from faunadb.node.query import Outcome, Query
+from faunadb.node.query import NotReadOnly, Outcome, Query
 from faunadb.node.tip import LeaderTip, Workers
 from faunadb.raft.entries import (
     Configuration,
@@ -55,7 +55,6 @@ class AppliedState:
         self._kv = kv
         self._machine = Machine(kv)
         self._schemas = SchemaCache()
-        self._schema_of: dict[int, Schema] = {}
 
     @property
     def applied(self) -> Index:
@@ -126,7 +125,11 @@ class AppliedState:
         return isinstance(prepared, Answer) or prepared.program.read_only
 
     def read_at(
-        self, query: Query, ts: int, deadline_s: float, done: Callable[[Outcome], None]
+        self,
+        query: Query,
+        ts: int,
+        deadline_s: float,
+        done: Callable[[Outcome | NotReadOnly], None],
     ) -> None:
         if self._clock.monotonic_s() >= deadline_s:
             done(DeadlineExceeded("The deadline passed before the query began."))
@@ -144,14 +147,14 @@ class AppliedState:
     def hash_at(self, index: Index) -> bytes | None:
         return self._hashes.get(index)
 
-    def _read(self, query: Query, ts: int) -> Outcome:
+    def _read(self, query: Query, ts: int) -> Outcome | NotReadOnly:
         with self._kv.read() as reader:
             schema = self._schemas.at(reader, query.caller.scope, ts)
             prepared = self._language.prepare(query, schema)
             if isinstance(prepared, Answer):
                 return fill(prepared, ts)
             if not prepared.program.read_only:
-                return TooManyPending("A function that this query calls has become a writing one.")
+                return NotReadOnly()
             view = self._language.view(reader, schema, ts, _no_id)
             budget = Budget(STEPS_ON_LOOP)
             return fill(self._language.evaluate(query, prepared, view, budget), ts)
