@@ -41,7 +41,6 @@ def judged(members: Members, name: str) -> Iterator[Workload]:
         print(f"\n{workload.report()}")
 
 
-@pytest.mark.new
 def test_leader_killed_again_and_again(members: Members) -> None:
     """The leader dies ten times, by kill -9 and by forced deletion, and no write is lost."""
     space, faults = members.database.namespace, members.database.cluster.faults
