@@ -452,6 +452,10 @@ class SimEngine:
     def written_bytes(self) -> int:
         return self._written
 
+    def reader_check(self) -> int:
+        """Return 0: no reader is of another process."""
+        return 0
+
     def copy_to(self, path: str) -> None:
         assert not self._writing
         block = msgspec.msgpack.encode(list(self._state.pairs.items()))

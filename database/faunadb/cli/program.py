@@ -60,7 +60,11 @@ class RunningMember:
         process = chance.bytes(16)
         key, incarnation = cursor_key(settings), incarnation_bytes(identity)
         self.workers = WorkerPool(
-            worker_command(settings, key, incarnation), self._where, clock, self._act
+            worker_command(settings, key, incarnation),
+            self._where,
+            clock,
+            self._act,
+            ended=self._free_readers,
         )
         self.state = AppliedState(
             self.directory.engine,
@@ -148,6 +152,9 @@ class RunningMember:
 
     def _swapped(self, kv: KeyValue) -> None:
         self.state.reopen(kv)
+
+    def _free_readers(self) -> None:
+        self.directory.engine.reader_check()
 
     def _where(self) -> tuple[str, int]:
         path: str = getattr(self.directory.engine, "path", "")

@@ -15,7 +15,8 @@ import threading
 from pathlib import Path
 
 from faunadb.disk.engine import LmdbEngine
-from faunadb.errors import FaunaError, InvalidRequest
+from faunadb.disk.ports import DATA_NAME
+from faunadb.errors import FaunaError, InvalidRequest, TooManyPending
 from faunadb.fql.budget import (
     RECURSION_LIMIT_DEEP,
     STACK_BYTES_DEEP,
@@ -97,6 +98,9 @@ class _Worker:
         if self._engine is None or self._engine.path != state:
             if self._engine is not None:
                 self._engine.close()
+                self._engine = None
+            if not (self._data_dir / state / DATA_NAME).exists():
+                raise TooManyPending("The state was replaced by a snapshot; send the query again.")
             self._engine = LmdbEngine(self._data_dir, state)
             self._schemas.clear()
         return self._engine

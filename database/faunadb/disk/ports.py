@@ -51,6 +51,10 @@ class Engine(KeyValue, Protocol):
         """
         ...
 
+    def reader_check(self) -> int:
+        """Free the slots of readers whose process died; return how many."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -5,6 +5,7 @@ killed when the job's deadline passes or its memory limit is reached. It is spaw
 forked, and dies with this process.
 
 Trap: a killed worker has done nothing: effects count only once the leader has accepted them.
+But it leaves its reader behind, and LMDB keeps every page for it: `ended` must free the slot.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ _GONE = "The worker process ended while it evaluated the query; it may need too 
 
 
 class _Task(msgspec.Struct):
-    job: Job
+    query: Query
+    ts: int
+    term: int
     deadline_s: float
     done: Callable[[JobDone | FaunaError], None]
 
@@ -42,10 +45,13 @@ class WorkerPool:
         where: Callable[[], tuple[str, int]],
         clock: Clock,
         act: Callable[[Callable[[], None]], None],
+        ended: Callable[[], object],
     ) -> None:
         """`where` names the state directory and this process's worker number for ids;
-        `act` lets something happen to the member within a turn."""
+        `act` lets something happen to the member within a turn, `ended` frees what a worker held.
+        """
         self._command, self._where, self._clock, self._act = command, where, clock, act
+        self._ended = ended
         self._waiting: asyncio.Queue[_Task] = asyncio.Queue(JOBS_WAITING_MAX)
 
     def write(
@@ -98,8 +104,7 @@ class WorkerPool:
         deadline_s: float,
         done: Callable[[JobDone | FaunaError], None],
     ) -> None:
-        state, worker = self._where()
-        task = _Task(Job(query, ts, term, state, worker), deadline_s, done)
+        task = _Task(query, ts, term, deadline_s, done)
         try:
             self._waiting.put_nowait(task)
         except asyncio.QueueFull:
@@ -111,31 +116,48 @@ class WorkerPool:
         try:
             while True:
                 task = await self._waiting.get()
-                if process is None or process.returncode is not None:
-                    process = await asyncio.create_subprocess_exec(
-                        *self._command,
-                        stdin=asyncio.subprocess.PIPE,
-                        stdout=asyncio.subprocess.PIPE,
-                        limit=JOB_BYTES_MAX,
-                    )
+                if self._clock.monotonic_s() >= task.deadline_s:
+                    self._tell(task, DeadlineExceeded(_TOO_LATE))
+                    continue
+                if process is not None and process.returncode is not None:
+                    await self._end(process)
+                    process = None
+                if process is None:
+                    try:
+                        process = await self._spawn()
+                    except OSError as problem:
+                        self._tell(task, TooManyPending(f"No worker can be started: {problem}"))
+                        continue
                 outcome = await self._work(process, task)
                 if isinstance(outcome, FaunaError):
-                    await _end(process)
+                    await self._end(process)
                     process = None
                 self._tell(task, outcome)
         finally:
             if process is not None:
-                await _end(process)
+                await self._end(process)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=JOB_BYTES_MAX,
+        )
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        self._ended()
 
     async def _work(self, process: asyncio.subprocess.Process, task: _Task) -> JobDone | FaunaError:
-        left_s = task.deadline_s - self._clock.monotonic_s()
-        if left_s <= 0:
-            return DeadlineExceeded(_TOO_LATE)
         assert process.stdin is not None
         assert process.stdout is not None
+        job = Job(task.query, task.ts, task.term, *self._where())
         try:
-            async with asyncio.timeout(left_s):
-                process.stdin.write(encode_frame(task.job))
+            async with asyncio.timeout(task.deadline_s - self._clock.monotonic_s()):
+                process.stdin.write(encode_frame(job))
                 await process.stdin.drain()
                 (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
                 if length > JOB_BYTES_MAX:
@@ -152,9 +174,3 @@ class WorkerPool:
 
 def _checked(done: JobDone) -> JobDone | FaunaError:
     return decode_fault(done.refused) if done.answer is None else done
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
