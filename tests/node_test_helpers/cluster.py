@@ -287,12 +287,12 @@ class Cluster:
                 host.member.tick()
             self.pump()
 
-    def elect(self, *, open_for_clients: bool = True) -> Host:
-        """Wait for a leader that evaluates, let clients write, and return it."""
+    def elect(self, *, after: Host | None = None, open_for_clients: bool = True) -> Host:
+        """Wait for a leader, another than `after`, let clients write, and return it."""
         for _ in range(LEAD_TICKS_MAX):
             self.tick()
-            leading = self.leaders()
-            if leading and leading[-1].member.leadership is not None:
+            leading = [host for host in self.leaders() if host is not after]
+            if leading:
                 leader = leading[-1]
                 if open_for_clients and not leader.state.is_open:
                     leader.member.open()

@@ -78,6 +78,12 @@ class Language:
         self._last = (query.body, key, prepared)
         return prepared
 
+    def forget(self) -> None:
+        """Forget all programs: those of schemas that never commit may share a version with one
+        that does, because the next leader may issue the same timestamp."""
+        self._compile.cache_clear()
+        self._last = None
+
     def _prepare(self, query: Query, schema: Schema) -> Prepared | Answer:
         form, text = Format(query.format), ""
         try:

@@ -104,6 +104,10 @@ class Tip(Protocol):
         """Something was applied, or the turn ends: the next view is a new one."""
         ...
 
+    def close(self) -> None:
+        """Leadership is lost: forget what only this view has seen."""
+        ...
+
     def chore(self, ts: int) -> Evaluated | RemoveVersions | None:
         """Return the next step of building an index or of removing history, if one is due."""
         ...
@@ -261,7 +265,7 @@ class Leader:
 
     def resign(self) -> None:
         """Leadership is lost: all that waits is told, and may be sent again under its id."""
-        self._tip.end_view()
+        self._tip.close()
         self.rounds.resign()
         proposals, self._proposals = self._proposals, {}
         for proposal in proposals.values():
@@ -288,6 +292,9 @@ class Leader:
         if query.request is None:
             return False
         if not may_be_known(query.request, self.time_us):
+            if self._now_us() is None and query.request.born_us > self.time_us:
+                done(NotLeader())  # it may be of today; ask again when the clocks were heard
+                return True
             done(InvalidRequest("The request id was not drawn within the last two minutes."))
             return True
         known = self._tip.find(query)

@@ -83,7 +83,11 @@ class Performer:
     def flush(self) -> None:
         """Propose what was evaluated since the last event."""
         assert not self._running
-        self._propose()
+        self._running = True
+        try:
+            self._propose()
+        finally:
+            self._running = False
         if self._events:
             self.step(self._events.popleft())
 

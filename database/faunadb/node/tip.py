@@ -138,6 +138,11 @@ class LeaderTip:
             self._opened.close()
             self._opened = None
 
+    def close(self) -> None:
+        """Leadership is lost, and with it perhaps what this view has seen."""
+        self.end_view()
+        self._language.forget()
+
     def _reader(self) -> TipReader:
         if self._opened is None:
             self._opened = Opened(self._kv)

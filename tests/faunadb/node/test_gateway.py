@@ -5,7 +5,7 @@ from collections.abc import Callable
 from faunadb.codec import Answer
 from faunadb.errors import DeadlineExceeded, OutcomeUnknown
 from faunadb.node.faults import encode_fault
-from faunadb.node.gateway import Done, Gateway, PointDone
+from faunadb.node.gateway import Done, Gateway, PointDone, ReadDone
 from faunadb.node.query import Outcome, Query
 from faunadb.node.wire import Forward, Forwarded, NodeMessage, ReadPoint
 from faunadb.raft.entries import MemberId
@@ -50,7 +50,7 @@ class Follower:
     def read_point(self, count: int, last_txn_ts: int, done: PointDone) -> None:
         raise AssertionError("it does not lead")
 
-    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: Done) -> None:
+    def read_at(self, query: Query, point: ReadPoint, deadline_s: float, done: ReadDone) -> None:
         raise AssertionError("nothing is read")
 
     def now_us(self) -> int:
