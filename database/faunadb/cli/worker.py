@@ -27,7 +27,7 @@ from faunadb.fql.budget import (
 from faunadb.node.faults import encode_fault
 from faunadb.node.jobs import LENGTH, Job, JobDone, decode_job, encode_frame
 from faunadb.node.language import Language, Prepared
-from faunadb.node.sliced import SlicedReader
+from faunadb.node.sliced import SLICE_S, SlicedReader
 from faunadb.node.world import SystemChance, SystemClock
 from faunadb.store.bookkeeping import read_bookkeeping
 from faunadb.store.ids import IdSource
@@ -52,7 +52,9 @@ def run_worker(data_dir: Path, cursor_key: bytes, incarnation: bytes, parent: in
     worker = _Worker(data_dir, Language(cursor_key, incarnation, SystemChance().bytes))
     thread = threading.Thread(target=worker.serve)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        worker.give_back_if_old()
+        thread.join(SLICE_S / 2)
 
 
 class _Worker:
@@ -61,6 +63,13 @@ class _Worker:
         self._engine: LmdbEngine | None = None
         self._schemas = SchemaCache()
         self._ids: dict[int, IdSource] = {}
+        self._reader: SlicedReader | None = None
+
+    def give_back_if_old(self) -> None:
+        """Let no state be held while a query computes; called from another thread."""
+        reader = self._reader
+        if reader is not None:
+            reader.give_back_if_old()
 
     def serve(self) -> None:
         source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -82,7 +91,7 @@ class _Worker:
         with engine.read() as first:
             base = read_bookkeeping(first).applied
             schema = self._schemas.at(first, job.query.caller.scope, job.ts)
-        reader = SlicedReader(engine, SystemClock())
+        reader = self._reader = SlicedReader(engine, SystemClock())
         ids = self._ids.setdefault(job.worker, IdSource(job.worker))
         try:
             view = self._language.view(reader, schema, job.ts, ids.draw)

@@ -4,8 +4,12 @@ One open reader makes LMDB's file grow while others write (SAFETY 19). This one 
 every half second and goes on behind the last key. Versions at or before a query's timestamp do
 not change, so a read at an applied timestamp sees one state throughout; effects for the leader
 are validated anyway.
+
+Trap: a program may compute for minutes between two reads. Another thread has to call
+`give_back_if_old` now and then; that, and nothing else here, may be called from there.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -13,7 +17,6 @@ from faunadb.node.ports import Clock
 from faunadb.store.ports import KeyValue, Reader
 
 SLICE_S = 0.5
-ROWS_BETWEEN_LOOKS = 256
 
 
 class SlicedReader:
@@ -21,52 +24,59 @@ class SlicedReader:
 
     def __init__(self, kv: KeyValue, clock: Clock) -> None:
         self._kv, self._clock = kv, clock
+        self._lock = threading.Lock()  # around each single use of what is open
         self._context: AbstractContextManager[Reader] | None = None
         self._reader: Reader | None = None
         self._since_s = 0.0
-        self._calls = 0
 
     def get(self, key: bytes) -> bytes | None:
-        self._calls += 1
-        if self._calls % ROWS_BETWEEN_LOOKS == 0:
-            self._look()
-        return self._now().get(key)
+        with self._lock:
+            return self._now().get(key)
 
     def scan(
         self, start: bytes, end: bytes | None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
+        reader: Reader | None = None
+        rows: Iterator[tuple[bytes, bytes]] = iter(())
         while True:
-            reader, rows = self._now(), 0
-            last: bytes | None = None
-            for pair in reader.scan(start, end, reverse=reverse):
-                yield pair
-                last, rows = pair[0], rows + 1
-                if self._reader is not reader or (rows % ROWS_BETWEEN_LOOKS == 0 and self._look()):
-                    break
-            else:
+            with self._lock:
+                now = self._now()
+                if now is not reader:
+                    reader = now
+                    rows = reader.scan(start, end, reverse=reverse)
+                pair = next(rows, None)
+            if pair is None:
                 return
-            assert last is not None
+            yield pair
             if reverse:
-                end = last
+                end = pair[0]
             else:
-                start = last + b"\0"
+                start = pair[0] + b"\0"
+
+    def give_back_if_old(self) -> None:
+        """Give back what is open for too long; safe in any thread."""
+        with self._lock:
+            if self._is_old():
+                self._close()
 
     def close(self) -> None:
         """Give back what is open."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._context is not None:
             self._context.__exit__(None, None, None)
             self._context = self._reader = None
 
     def _now(self) -> Reader:
+        if self._is_old():
+            self._close()
         if self._reader is None:
             self._context = self._kv.read()
             self._reader = self._context.__enter__()
             self._since_s = self._clock.monotonic_s()
         return self._reader
 
-    def _look(self) -> bool:
-        """Give the reader back when it is old; return whether."""
-        if self._clock.monotonic_s() - self._since_s < SLICE_S:
-            return False
-        self.close()
-        return True
+    def _is_old(self) -> bool:
+        return self._clock.monotonic_s() - self._since_s >= SLICE_S
