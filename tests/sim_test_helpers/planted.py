@@ -120,7 +120,13 @@ BUGS = (
         "node/member.py",
         "counter=Counter(self.state.highest_us(tail)),",
         "counter=Counter(0),",
-        says=("had been answered", "share the time", "request id was not drawn"),
+        # the last: its snapshot lies before the schema that was acknowledged
+        says=(
+            "had been answered",
+            "share the time",
+            "request id was not drawn",
+            "unbound_variable",
+        ),
     ),
     Bug(
         "a state is believed after the machine lost power",
