@@ -99,9 +99,7 @@ class RunningMember:
             chance=chance,
             process=process,
         )
-        self._process = process
         self.node = Node(member, clock, self.fatal)
-        self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Tick, work and keep snapshots until cancelled."""
