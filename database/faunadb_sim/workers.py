@@ -51,13 +51,7 @@ class SimWorkers:
         done: Callable[[Evaluated | FaunaError], None],
     ) -> None:
         def came(outcome: tuple[Answer, Effects] | FaunaError) -> None:
-            if isinstance(outcome, FaunaError):
-                done(outcome)
-            else:
-                answer, effects = outcome
-                done(
-                    Evaluated(answer, effects, answer.http_status == 200 and not effects.read_only)
-                )
+            done(outcome if isinstance(outcome, FaunaError) else Evaluated(*outcome))
 
         self._queue(query, ts, term, deadline_s, came)
 

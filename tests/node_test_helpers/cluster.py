@@ -112,12 +112,7 @@ class HeldWorkers:
         done: Callable[[Evaluated | FaunaError], None],
     ) -> None:
         def came(outcome: tuple[Answer, Effects] | FaunaError) -> None:
-            if isinstance(outcome, FaunaError):
-                done(outcome)
-            else:
-                answer, effects = outcome
-                writes = answer.http_status == 200 and not effects.read_only
-                done(Evaluated(answer, effects, writes))
+            done(outcome if isinstance(outcome, FaunaError) else Evaluated(*outcome))
 
         self.jobs.append((query, ts, term, came))
 

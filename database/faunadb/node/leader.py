@@ -45,20 +45,22 @@ from faunadb.node.query import Query
 from faunadb.node.rounds import Rounds
 from faunadb.node.timestamps import CEILING_AHEAD_US, Counter
 from faunadb.raft.entries import Index, Term
+from faunadb.store.effects import Effects
 from faunadb.store.requests import answer_to_keep, may_be_known
 
 PROPOSALS_PENDING_MAX = 8192
 
 
 class Evaluated(msgspec.Struct, frozen=True):
-    """What an evaluation came to. `answer.txn_ts` is 0 and its transaction time a placeholder.
-
-    `effects` holds what was read and what is to be written; what it is only `Tip` knows.
-    """
+    """What an evaluation came to. `answer.txn_ts` is 0 and its transaction time a placeholder."""
 
     answer: Answer
-    effects: object
-    writes: bool
+    effects: Effects
+
+    @property
+    def writes(self) -> bool:
+        """Return whether it needs an entry: an error writes nothing, whatever came before it."""
+        return self.answer.http_status == 200 and not self.effects.read_only
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from faunadb.node.leader import Evaluated, Known
 from faunadb.node.query import Query
 from faunadb.raft.entries import Index, Term
 from faunadb.store.bookkeeping import read_bookkeeping
-from faunadb.store.effects import Effects, seal
+from faunadb.store.effects import seal
 from faunadb.store.history import RemovalPlanner
 from faunadb.store.overlay import Overlay, TipReader
 from faunadb.store.ports import KeyValue, Reader
@@ -79,16 +79,14 @@ class LeaderTip:
         answer = self._language.prepare(query, schema)
         if isinstance(answer, Prepared):
             answer = self._language.evaluate(query, answer, view, Budget(STEPS_ON_LOOP))
-        effects = view.effects(self._overlay.last, self._term)
-        writes = answer.http_status == 200 and not effects.read_only
-        return Evaluated(answer, effects, writes)
+        return Evaluated(answer, view.effects(self._overlay.last, self._term))
 
     def chore(self, ts: int) -> Evaluated | RemoveVersions | None:
         reader = self._reader()
         schema = self._schemas.at(reader, ROOT, ts)
         view = self._language.view(reader, schema, ts, self._draw_id)
         if view.fill_index():
-            return Evaluated(NO_ANSWER, view.effects(self._overlay.last, self._term), writes=True)
+            return Evaluated(NO_ANSWER, view.effects(self._overlay.last, self._term))
         return self._removals.next(reader, ts)
 
     def evaluate_in_worker(self, query: Query, ts: int, deadline_s: float, done: Came) -> None:
@@ -96,7 +94,6 @@ class LeaderTip:
 
     def still_valid(self, evaluated: Evaluated, term: Term) -> bool:
         effects = evaluated.effects
-        assert isinstance(effects, Effects)
         base = effects.base[1]
         window = self._overlay.window
         return (
@@ -106,12 +103,10 @@ class LeaderTip:
         )
 
     def expired(self, evaluated: Evaluated, ts: int) -> bool:
-        effects = evaluated.effects
-        assert isinstance(effects, Effects)
-        return effects.valid_before is not None and ts >= effects.valid_before
+        valid_before = evaluated.effects.valid_before
+        return valid_before is not None and ts >= valid_before
 
     def seal(self, evaluated: Evaluated, ts: int) -> tuple[tuple[bytes, bytes | None], ...]:
-        assert isinstance(evaluated.effects, Effects)
         return seal(evaluated.effects, ts)
 
     def append(self, index: Index, payload: Payload) -> None:

@@ -66,11 +66,9 @@ class WorkerPool:
             if isinstance(outcome, FaunaError):
                 done(outcome)
             else:
-                answer, effects = outcome.answer, outcome.effects
-                assert answer is not None
-                assert effects is not None
-                writes = answer.http_status == 200 and not effects.read_only
-                done(Evaluated(answer, effects, writes))
+                assert outcome.answer is not None
+                assert outcome.effects is not None
+                done(Evaluated(outcome.answer, outcome.effects))
 
         self._queue(query, ts, term, deadline_s, came)
 
