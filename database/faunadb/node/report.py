@@ -90,6 +90,7 @@ class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     applied: int
     commit: int
     last: int
+    last_term: int  # of the entry at `last`: who has most is decided by (last_term, last)
     open: bool
     txn_ts: int
     ts_ceiling: int
