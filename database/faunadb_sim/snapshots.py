@@ -113,6 +113,10 @@ class SimSnapshots:
             return Index(0)
         return Index(max(0, min(newest.id.index, applied - self._options.log_entries_kept)))
 
+    def may_write(self, *, only_deletes: bool) -> bool:  # noqa: ARG002 - the shape of the port
+        """Return True: a full disk is a fault of its own here."""
+        return True
+
     # ------------------------------------------------------------ taking and sending
 
     def _take_due(self) -> None:

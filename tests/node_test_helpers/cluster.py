@@ -143,7 +143,13 @@ class HeldWorkers:
 
 
 class Snapshots:
-    """There are none."""
+    """There are none; the disk has as much space as the test says."""
+
+    def __init__(self) -> None:
+        self.takes_writes = self.takes_deletes = True
+
+    def may_write(self, *, only_deletes: bool) -> bool:
+        return self.takes_deletes if only_deletes else self.takes_writes
 
     def send(self, wanted: SendSnapshot, done: Callable[[bool], None]) -> None:
         raise AssertionError("no log is ever cut")
@@ -168,6 +174,7 @@ class Host:
         process = chance.bytes(16)
         self.language = Language(b"k" * 32, b"i" * 24, chance.bytes)
         self.workers = HeldWorkers(kv, self.language)
+        self.snapshots = Snapshots()
         self.state = AppliedState(kv, self.language, self.workers, self.clock, process)
         nonce = peer.nonce
         restored = restore(
@@ -179,7 +186,7 @@ class Host:
             state=self.state,
             log=self.log,
             peers=self,
-            snapshots=Snapshots(),
+            snapshots=self.snapshots,
             clock=self.clock,
             chance=chance,
             process=process,

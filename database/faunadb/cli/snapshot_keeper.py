@@ -18,7 +18,7 @@ from faunadb.disk.directory import DataDirectory
 from faunadb.disk.flusher import Flusher
 from faunadb.disk.ports import CopyAborted
 from faunadb.disk.snapshots import Snapshot
-from faunadb.disk.space import Space, admit
+from faunadb.disk.space import Admission, Space, admit
 from faunadb.disk.wal import SEGMENT_BYTES
 from faunadb.node.ports import Files, Log, LogRestart
 from faunadb.raft.entries import Index, MemberId, SnapshotMeta
@@ -56,6 +56,7 @@ class SnapshotKeeper:
         self._installs: dict[int, tuple[SnapshotMeta, Callable[[], None]]] = {}
         self._restarts = 0
         self._snapshot_written_bytes = 0
+        self._admission: Admission | None = None  # the first tick says
         self.sending: MemberId = MemberId(0)
 
     # ------------------------------------------------------------ what the member asks
@@ -81,24 +82,32 @@ class SnapshotKeeper:
         done()
 
     def tick(self, applied: Index) -> Index:
-        engine = self._directory.engine
+        engine, snapshots = self._directory.engine, self._directory.snapshots
         space = Space(
             free=self._files.free_bytes(),
             state=engine.data_bytes(),
-            older_snapshot=0,
+            older_snapshot=sum(older.manifest.data_bytes for older in snapshots.all()[:-1]),
             log_since_snapshot=engine.written_bytes() - self._snapshot_written_bytes,
             segment=SEGMENT_BYTES,
-            spare_ready=True,
+            spare_ready=not self._directory.wal.needs_spare(),
         )
-        if admit(space).snapshot_due:
+        self._admission = admit(space)
+        if self._admission.snapshot_due or self._admission.drop_older_snapshot:
             self._due.set()
-        cut = self._directory.snapshots.cut_index()
+        cut = snapshots.cut_index()
         if cut:
             self._log.cut(cut)
-        newest = self._directory.snapshots.newest()
+        newest = snapshots.newest()
         if newest is None:
             return Index(0)
         return Index(max(0, min(newest.id.index, applied - LOG_ENTRIES_KEPT)))
+
+    def may_write(self, *, only_deletes: bool) -> bool:
+        """Say whether the disk has space; deletes may use the last reserve (SAFETY 21)."""
+        admission = self._admission
+        if admission is None:
+            return True
+        return admission.reserved_writes if only_deletes else admission.ordinary_writes
 
     def newest(self) -> SnapshotMeta | None:
         """Return the newest snapshot for `GET /cluster`."""
@@ -121,7 +130,12 @@ class SnapshotKeeper:
         while True:
             await self._due.wait()
             self._due.clear()
-            await loop.run_in_executor(self._threads, self._take)
+            admission = self._admission
+            assert admission is not None, "only a tick makes something due"
+            if admission.drop_older_snapshot:
+                await loop.run_in_executor(self._threads, self._directory.snapshots.drop_older)
+            if admission.snapshot_due:
+                await loop.run_in_executor(self._threads, self._take)
 
     async def _send_when_asked(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:

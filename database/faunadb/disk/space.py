@@ -48,10 +48,12 @@ def admit(space: Space) -> Admission:
     needed = next_copy + spares + APPLY_RESERVE_BYTES + LAST_RESERVE_BYTES
     short = space.free < needed
     freed = space.free + space.older_snapshot
+    log_bytes_max = max(SNAPSHOT_LOG_BYTES_MIN, space.state // 2)
     return Admission(
         needed=needed,
         ordinary_writes=freed >= needed,
         reserved_writes=space.free >= LAST_RESERVE_BYTES,
         drop_older_snapshot=short and space.older_snapshot > 0,
-        snapshot_due=space.log_since_snapshot > max(SNAPSHOT_LOG_BYTES_MIN, space.state // 2),
+        snapshot_due=space.log_since_snapshot > log_bytes_max
+        and freed >= next_copy + LAST_RESERVE_BYTES,
     )

@@ -49,6 +49,16 @@ from faunadb.store.effects import Effects
 from faunadb.store.requests import answer_to_keep, may_be_known
 
 PROPOSALS_PENDING_MAX = 8192
+BACKLOG_BYTES_MAX = 32 * 1024 * 1024  # half of what the core takes: it refuses a whole turn
+
+NO_SPACE = (
+    "The disk of the leader is nearly full: only deletes are accepted. "
+    "Delete documents, or give the members larger volumes."
+)
+NO_SPACE_LEFT = (
+    "The disk of the leader is full: nothing can be written, not even a delete. "
+    "Give the members larger volumes."
+)
 
 
 class Evaluated(msgspec.Struct, frozen=True):
@@ -126,6 +136,19 @@ class Tip(Protocol):
         ...
 
 
+class Room(Protocol):
+    """What the leader's disk and its log still take (SAFETY 21)."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Return the bytes of the log that have not committed."""
+        ...
+
+    def may_write(self, *, only_deletes: bool) -> bool:
+        """Return whether the disk has space for such writes."""
+        ...
+
+
 class _Proposal(msgspec.Struct):
     term: Term
     request: RequestId | None
@@ -147,13 +170,16 @@ class Leader:
         tip: Tip,
         clock: Clock,
         now_us: Callable[[], int | None],
+        room: Room,
     ) -> None:
         self.term = term
         self.rounds = Rounds()
         self._counter, self._tip, self._clock, self._now_us = counter, tip, clock, now_us
+        self._room = room
         self._ceiling_us = ceiling_us  # the highest that is proposed in this term
         self._log_last = log_last
         self._payloads: list[bytes] = []
+        self._payload_bytes = 0
         self._proposals: dict[Index, _Proposal] = {}
         self._requests: dict[RequestId, Index] = {}  # of the proposals
         self._waiting_for_lease: list[Callable[[], None]] = []
@@ -191,7 +217,9 @@ class Leader:
 
     def propose(self, payload: Payload) -> Index:
         """Append a payload to this turn's entries and to the tip; return its index."""
-        self._payloads.append(encode_payload(payload))
+        encoded = encode_payload(payload)
+        self._payloads.append(encoded)
+        self._payload_bytes += len(encoded)
         index = self.last
         self._tip.append(index, payload)
         return index
@@ -215,7 +243,7 @@ class Leader:
         chore = self._tip.chore(ts)
         if isinstance(chore, RemoveVersions):
             self.propose(chore)
-        elif chore is not None:
+        elif chore is not None and self._room.may_write(only_deletes=False):
             self._ceiling_us = max(self._ceiling_us, ts + CEILING_AHEAD_US)
             self.propose(Transaction(ts, self._ceiling_us, self._tip.seal(chore, ts)))
 
@@ -239,7 +267,7 @@ class Leader:
 
     def take_payloads(self) -> list[bytes]:
         """Hand over what this turn appends."""
-        payloads, self._payloads = self._payloads, []
+        payloads, self._payloads, self._payload_bytes = self._payloads, [], 0
         return payloads
 
     def committed(self, index: Index, term: Term) -> None:
@@ -360,8 +388,18 @@ class Leader:
             done(TooManyPending("The cluster is not open for writes yet.", retry_after_s=1))
         elif self._clock.monotonic_s() >= deadline_s:
             done(DeadlineExceeded("The deadline passed before the write was proposed."))
+        elif (full := self._full(evaluated)) is not None:
+            done(full)
         else:
             self._commit(query, evaluated, ts, deadline_s, done)
+
+    def _full(self, evaluated: Evaluated) -> TooManyPending | None:
+        """Return why log or disk cannot take a write now; nothing of it is proposed."""
+        if self._room.backlog_bytes + self._payload_bytes > BACKLOG_BYTES_MAX:
+            return TooManyPending("The cluster is behind with its writes.", retry_after_s=1)
+        if self._room.may_write(only_deletes=evaluated.effects.only_deletes):
+            return None
+        return TooManyPending(NO_SPACE_LEFT if evaluated.effects.only_deletes else NO_SPACE)
 
     def _commit(
         self, query: Query, evaluated: Evaluated, ts: int, deadline_s: float, done: Done

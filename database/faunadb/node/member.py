@@ -137,6 +137,10 @@ class SnapshotService(Protocol):
         """Take a copy when one is due; return up to where the log may leave memory."""
         ...
 
+    def may_write(self, *, only_deletes: bool) -> bool:
+        """Return whether the disk has space for such writes (SAFETY 21)."""
+        ...
+
 
 class _WaitingRead(msgspec.Struct):
     query: Query
@@ -321,6 +325,15 @@ class Member:
     def send(self, to: MemberId, message: NodeMessage) -> bool:
         return self._peers.send_node(to, NODE_MESSAGE_KIND, encode_node_message(message))
 
+    # ------------------------------------------------------------ what a leadership asks
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self.core.uncommitted_bytes
+
+    def may_write(self, *, only_deletes: bool) -> bool:
+        return self._snapshots.may_write(only_deletes=only_deletes)
+
     # ------------------------------------------------------------ what the core decides
 
     def take_payloads(self) -> list[bytes]:
@@ -397,6 +410,7 @@ class Member:
             tip=self.state.tip(self.core.term, tail),
             clock=self._clock,
             now_us=self._now_us,
+            room=self,
         )
         if self.state.has_lease(self._process):
             self.leadership.lease_granted()

@@ -13,6 +13,7 @@ import msgspec
 
 from faunadb.store.indexes import Late
 from faunadb.store.keys import SUFFIX_BYTES, suffix
+from faunadb.store.mvcc import DELETED
 
 
 class ReadSet(msgspec.Struct, frozen=True, array_like=True):
@@ -46,6 +47,11 @@ class Effects(msgspec.Struct, frozen=True, array_like=True):
     @property
     def read_only(self) -> bool:
         return not self.writes and not self.late
+
+    @property
+    def only_deletes(self) -> bool:
+        """Return whether nothing but the history grows by it (SAFETY 21)."""
+        return all(raw == DELETED for _, raw in (*self.writes, *self.late))
 
 
 def seal(effects: Effects, ts: int) -> tuple[tuple[bytes, bytes | None], ...]:

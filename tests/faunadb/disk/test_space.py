@@ -45,6 +45,19 @@ def test_a_missing_spare_costs_another_segment() -> None:
     assert NEEDED + 64 * MIB == admit(space).needed
 
 
+def test_a_copy_that_does_not_fit_is_not_due() -> None:
+    """It would fill the disk to the last byte, and be of no use; nothing else may take its room."""
+    log, copy = 1 << 40, 1250 * MIB + LAST_RESERVE_BYTES
+    fits, too_large = (
+        admit(Space(copy - less, STATE, 0, log, 64 * MIB, spare_ready=True)) for less in (0, 1)
+    )
+    freed = admit(Space(copy - 1, STATE, 1, log, 64 * MIB, spare_ready=True))
+
+    assert [True, False] == [fits.snapshot_due, too_large.snapshot_due]
+    assert freed.drop_older_snapshot
+    assert freed.snapshot_due
+
+
 @pytest.mark.parametrize(
     ("log", "state", "due"),
     [

@@ -6,7 +6,8 @@ import pytest
 
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import InvalidRequest, OutcomeUnknown, TooManyPending
-from faunadb.node.leader import PROPOSALS_PENDING_MAX
+from faunadb.node.leader import BACKLOG_BYTES_MAX, NO_SPACE, NO_SPACE_LEFT, PROPOSALS_PENDING_MAX
+from faunadb.store.definition_writes import BUILT_AT_ONCE_MAX
 from faunadb.store.requests import REQUEST_HORIZON_US
 from node_test_helpers import Cluster, Host
 from node_test_helpers.cluster import BEGAN_US, query
@@ -421,3 +422,72 @@ def test_a_leader_without_clocks_does_not_judge_ids_by_an_old_counter() -> None:
     cluster.tick(3 * SECONDS)
 
     assert [200] == statuses([*answers])
+
+
+# ---------------------------------------------------------------- space
+
+
+def refused(answer: object) -> str:
+    assert isinstance(answer, TooManyPending), answer
+    return str(answer)
+
+
+def test_a_disk_that_is_nearly_full_takes_deletes(one: Host) -> None:
+    """Ordinary writes are refused first; at the very end all are; reads go on (SAFETY 21)."""
+    one.data('A.create({id: 1, name: "x"})')
+    one.data('A.create({id: 2, name: "y"})')
+    one.snapshots.takes_writes = False
+    created, updated = one.ask("A.create({})"), one.ask("A.byId(1)!.update({n: 1})")
+    mixed = one.ask("A.byId(2)!.delete()\nA.byId(1)!.update({n: 1})")
+    one.data("A.byId(1)!.delete()")
+    one.snapshots.takes_deletes = False
+    deleted = one.ask("A.byId(2)!.delete()")
+
+    assert [NO_SPACE] * 3 == [refused(answer) for answer in (created, updated, mixed)]
+    assert NO_SPACE_LEFT == refused(deleted)
+    assert ["y"] == one.data("A.all().map(.name).toArray()")
+
+
+def test_a_full_disk_takes_what_the_cluster_needs(one: Host) -> None:
+    """Ceilings, and removals of old versions, are no client's writes (SAFETY 21)."""
+    one.data('A.create({id: 1, name: "x"})')
+    one.snapshots.takes_writes = one.snapshots.takes_deletes = False
+    last = one.member.core.last.index
+    one.cluster.tick(20 * 60 * SECONDS)
+
+    assert "x" == one.data("A.byId(1)!.name")
+    assert one.member.core.last.index > last
+
+
+def test_an_index_waits_for_space(one: Host) -> None:
+    """Building it makes the state larger; it is built when there is space again."""
+    for number in range(BUILT_AT_ONCE_MAX + 1):
+        one.data(f'A.create({{name: "{number}"}})')
+    one.data('Collection.byName("A")!.update({indexes: {byN: {terms: [{field: "n"}]}}})')
+    status = 'Collection.byName("A")!.indexes.byN.status'
+    one.snapshots.takes_writes = False
+    one.cluster.tick(2 * SECONDS)
+    without = one.data(status)
+    one.snapshots.takes_writes = True
+    one.cluster.tick(2 * SECONDS)
+
+    assert ["building", "complete"] == [without, one.data(status)]
+
+
+def test_a_log_that_does_not_commit_refuses_what_is_large(three: Cluster) -> None:
+    """Before the core refuses a whole turn; what was proposed goes on (SAFETY 6)."""
+    leader = three.leaders()[-1]
+    for host in three.others(leader):
+        held(host)
+    text = f'A.create({{big: "{"y" * 60_000}"}}).id'
+    answers = [leader.submit(query(text)) for _ in range(BACKLOG_BYTES_MAX // 60_000 + 20)]
+    three.pump()
+    early = [found[0] for found in answers if found]
+    for host in three.others(leader):
+        host.log.hangs = False
+    three.tick(20)
+
+    assert {"The cluster is behind with its writes."} == {refused(answer) for answer in early}
+    assert 0 < len(early) < 25
+    assert {200, TooManyPending} == set(statuses([found[0] for found in answers]))
+    assert leader.member.leadership is not None
