@@ -151,7 +151,7 @@ class HashPoint(msgspec.Struct, frozen=True, tag=4, array_like=True):
 
 
 class OpenForClients(msgspec.Struct, frozen=True, tag=5, array_like=True):
-    """Client writes are welcome from here on (SAFETY 26); said once, at bootstrap."""
+    """Client writes are welcome from here on (SAFETY 26): all voters are there."""
 
 
 class LeaseWorker(msgspec.Struct, frozen=True, tag=6, array_like=True):
@@ -161,7 +161,19 @@ class LeaseWorker(msgspec.Struct, frozen=True, tag=6, array_like=True):
     process: bytes
 
 
-Payload = Transaction | RaiseCeiling | RemoveVersions | HashPoint | OpenForClients | LeaseWorker
+class CloseForClients(msgspec.Struct, frozen=True, tag=7, array_like=True):
+    """Client writes wait for the next `OpenForClients`: one disk holds everything again."""
+
+
+Payload = (
+    Transaction
+    | RaiseCeiling
+    | RemoveVersions
+    | HashPoint
+    | OpenForClients
+    | LeaseWorker
+    | CloseForClients
+)
 _payload_encoder = msgspec.msgpack.Encoder()
 _payload_decoder: msgspec.msgpack.Decoder[Payload] = msgspec.msgpack.Decoder(Payload)
 

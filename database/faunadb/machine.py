@@ -11,12 +11,13 @@ Trap: batches differ between members. Nothing may depend on where one ends.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, assert_never
 
 import msgspec
 
 from faunadb.codec import (
+    CloseForClients,
     HashPoint,
     LeaseWorker,
     OpenForClients,
@@ -111,6 +112,12 @@ class Opened(msgspec.Struct, frozen=True):
     index: int
 
 
+class Closed(msgspec.Struct, frozen=True):
+    """Clients may not write until they are let in again."""
+
+    index: int
+
+
 class Nothing(msgspec.Struct, frozen=True):
     """The first entry of a term."""
 
@@ -118,7 +125,15 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 Outcome = (
-    Applied | Configured | Hashed | Leased | CeilingRaised | VersionsRemoved | Opened | Nothing
+    Applied
+    | Configured
+    | Hashed
+    | Leased
+    | CeilingRaised
+    | VersionsRemoved
+    | Opened
+    | Closed
+    | Nothing
 )
 
 
@@ -163,9 +178,24 @@ def describe(reader: Reader) -> Bookkeeping:
 
 def state_hash_of(reader: Reader) -> bytes:
     """Compute the state hash anew from all pairs; a scrub compares it with the record's."""
-    total = sum(_pair_hash(key, raw) for key, raw in reader.scan(b"", keys.META))
-    total += sum(_pair_hash(key, raw) for key, raw in reader.scan(keys.REQUESTS, None))
-    return (total % _HASH_MODULUS).to_bytes(16, "big")
+    found = StateHash()
+    found.add(reader.scan(b"", keys.META))
+    found.add(reader.scan(keys.REQUESTS, None))
+    return found.digest()
+
+
+class StateHash:
+    """The state hash of pairs that come piece by piece, in any order; without the bookkeeping."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def add(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._total += sum(_pair_hash(key, raw) for key, raw in pairs)
+
+    def digest(self) -> bytes:
+        """Return the hash of all that was added, as the bookkeeping would hold it."""
+        return (self._total % _HASH_MODULUS).to_bytes(16, "big")
 
 
 def _pair_hash(key: bytes, raw: bytes) -> int:
@@ -234,9 +264,10 @@ class _Batch:
                 return VersionsRemoved(index, len(pairs))
             case HashPoint():
                 return Hashed(index, self._state_hash())
-            case OpenForClients():
-                self._record = msgspec.structs.replace(self._record, open_for_clients=True)
-                return Opened(index)
+            case OpenForClients() | CloseForClients():
+                opens = isinstance(payload, OpenForClients)
+                self._record = msgspec.structs.replace(self._record, open_for_clients=opens)
+                return Opened(index) if opens else Closed(index)
             case LeaseWorker(member, process):
                 self._record, worker = lease_worker(self._record, member, process)
                 return Leased(index, member, process, worker)

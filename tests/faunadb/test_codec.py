@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from faunadb.codec import (
     FORMAT_VERSION,
     Answer,
+    CloseForClients,
     HashPoint,
     LeaseWorker,
     OpenForClients,
@@ -73,6 +74,7 @@ payloads: st.SearchStrategy[Payload] = st.one_of(
     ),
     st.builds(HashPoint),
     st.builds(OpenForClients),
+    st.builds(CloseForClients),
     st.builds(LeaseWorker, st.integers(0, 2**62), st.binary()),
 ).filter(lambda payload: all(abs(v) < 2**63 for v in _integers(payload)))
 

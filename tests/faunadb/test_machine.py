@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from faunadb.codec import (
     Answer,
+    CloseForClients,
     HashPoint,
     LeaseWorker,
     OpenForClients,
@@ -30,6 +31,7 @@ from faunadb.machine import (
     NOOP,
     Applied,
     CeilingRaised,
+    Closed,
     Configured,
     Hashed,
     Leased,
@@ -147,6 +149,7 @@ def test_every_kind_of_entry_has_its_outcome() -> None:
             entry(6, OpenForClients(), term=2),
             entry(7, HashPoint(), term=2),
             entry(8, RemoveVersions(b"d", b"j", 0, 10), term=3),
+            entry(9, CloseForClients(), term=3),
         ]
     )
     assert (
@@ -158,16 +161,18 @@ def test_every_kind_of_entry_has_its_outcome() -> None:
         Opened(6),
         Hashed(7, machine.record.state_hash),
         VersionsRemoved(8, 0),
+        Closed(9),
     ) == outcomes
     with kv.read() as reader:
         record = describe(reader)
     assert record == machine.record == Machine(kv).record
-    assert ((3, 8), b"members", (2, 2)) == (
+    assert ((3, 9), b"members", (2, 2)) == (
         record.applied,
         record.configuration,
         record.configuration_id,
     )
-    assert (START, START + 10, True) == (record.last_ts, record.ceiling, record.open_for_clients)
+    assert (START, START + 10) == (record.last_ts, record.ceiling)
+    assert not record.open_for_clients
     assert () == machine.apply([])
 
 

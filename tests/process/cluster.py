@@ -242,15 +242,21 @@ class Cluster:
         body = {"cluster_id": self.cluster_id, "incarnation": 1}
         assert first.admin("/cluster/init", body).status == 200
         wait_until(first.leads, "the first member leads")
-        for member in self.members[1:]:
+        self.grow(self.members[1:])
+        self.open(len(self.members))
+
+    def grow(self, members: Sequence[MemberProcess]) -> None:
+        """Make these members, which run and wait, voters of the cluster."""
+        for member in members:
             added = {"id": member.place.id, "name": member.place.name}
             self._change("add_learner", partial(_as_it_is, added))
-        for member in self.members[1:]:
+        for member in members:
             self._change("promote", partial(_caught_up, member_id=member.place.id))
+
+    def open(self, voters: int) -> None:
+        """Let clients write, once there are so many voters."""
         wait_until(
-            lambda: (
-                self.leader().admin("/cluster/open", {"voters": len(self.members)}).status == 200
-            ),
+            lambda: self.leader().admin("/cluster/open", {"voters": voters}).status == 200,
             "clients may write",
         )
 

@@ -99,6 +99,18 @@ def dev(data_dir: Path, listen: Address, secret: str) -> None:
 @click.option("--admin-listen", type=LISTEN, default="0.0.0.0:8444", show_default=True)
 @click.option("--peer-listen", type=LISTEN, default="0.0.0.0:7500", show_default=True)
 @click.option(
+    "--recover-single",
+    is_flag=True,
+    help="After the loss of a majority: be the only voter of a later incarnation.",
+)
+@click.option("--from-incarnation", type=click.IntRange(min=1), help="The one that is lost.")
+@click.option("--to-incarnation", type=click.IntRange(min=1), help="The one that begins.")
+@click.option(
+    "--floor-ts",
+    type=click.IntRange(min=0),
+    help="Its timestamps start above this, too; microseconds.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",

@@ -1,4 +1,4 @@
-"""Open a member's data directory, or found a cluster in an empty one.
+"""Open a member's data directory, found a cluster in an empty one, or recover a lone one.
 
 Founding is three durable steps, each of which may be the last before a crash:
 
@@ -8,22 +8,41 @@ Founding is three durable steps, each of which may be the last before a crash:
 
 An IDENTITY with an empty log and FOUNDING is finished at the next start; without FOUNDING it is
 a member that was added and has not heard from its leader yet.
+
+Recovering (`--recover-single`) is two: IDENTITY names the new incarnation, the log begins it
+(disk/incarnation.py). The second is finished by any start. Client writes are closed by it until
+the cluster has grown again: one disk holds everything (SAFETY 26).
 """
 
 import time
 from pathlib import Path
 
 from faunadb.cli.settings import MemberSettings
+from faunadb.codec import CloseForClients, Payload, RaiseCeiling, encode_payload
 from faunadb.disk.boot import this_boot
-from faunadb.disk.directory import DataDirectory, Expected, open_data_directory
+from faunadb.disk.directory import (
+    DataDirectory,
+    Expected,
+    open_data_directory,
+    recover_single,
+)
 from faunadb.disk.engine import LmdbEngines
 from faunadb.disk.files import DirectoryFiles
-from faunadb.disk.identity import create_identity
+from faunadb.disk.identity import create_identity, read_identity
 from faunadb.disk.ports import Description
 from faunadb.machine import describe as describe_state
 from faunadb.node.world import SystemChance
-from faunadb.raft.core import found_cluster, restore
-from faunadb.raft.entries import EntryId, Index, Peer, Term, decode_configuration
+from faunadb.raft.core import found_cluster, recovered_cluster, restore
+from faunadb.raft.entries import (
+    Entry,
+    EntryId,
+    HardState,
+    Index,
+    MemberId,
+    Peer,
+    Term,
+    decode_configuration,
+)
 from faunadb.raft.events import Token, Write
 from faunadb.raft.state import Restored
 from faunadb.store.ports import Reader
@@ -48,15 +67,17 @@ class Opening:
     def open(self) -> tuple[DataDirectory, Restored] | None:
         """Open what is there; None for an empty directory. Raises `Corrupt`, OSError."""
         settings = self._settings
-        directory = open_data_directory(
-            self.files,
-            LmdbEngines(settings.data_dir),
-            Expected(settings.cluster_id, settings.member_id, settings.incarnation),
-            boot=this_boot(settings.pod_uid),
-            describe=describe,
-            draw=self._chance.bytes,
-            pause=lambda: time.sleep(SYNC_PAUSE_S),
-        )
+        expected = Expected(settings.cluster_id, settings.member_id, settings.incarnation)
+        if settings.recovery is not None:
+            recover_single(
+                self.files,
+                expected,
+                settings.recovery.source,
+                open_as=self._open,
+                draw=self._chance.bytes,
+                created_us=time.time_ns() // 1000,
+            )
+        directory = self._open(expected)
         if directory is None:
             return None
         recovered = directory.recovered
@@ -69,6 +90,30 @@ class Opening:
             applied=recovered.state_applied.index,
             joined=recovered.joined,
         )
+
+    def _open(self, expected: Expected) -> DataDirectory | None:
+        return open_data_directory(
+            self.files,
+            LmdbEngines(self._settings.data_dir),
+            expected,
+            boot=this_boot(self._settings.pod_uid),
+            describe=describe,
+            draw=self._chance.bytes,
+            pause=lambda: time.sleep(SYNC_PAUSE_S),
+            begin=self._begin_incarnation,
+        )
+
+    def _begin_incarnation(
+        self, hard_state: HardState, last: Index, highest: MemberId
+    ) -> tuple[HardState, tuple[Entry, ...]]:
+        settings, identity = self._settings, read_identity(self.files)
+        assert identity is not None
+        payloads: list[Payload] = [CloseForClients()]
+        if settings.recovery is not None and settings.recovery.floor_us:
+            payloads.append(RaiseCeiling(settings.recovery.floor_us))
+        peer = Peer(settings.member_id, settings.name, identity.nonce)
+        encoded = [encode_payload(payload) for payload in payloads]
+        return recovered_cluster(peer, hard_state, last, highest, encoded)
 
     def found(self) -> tuple[DataDirectory, Restored]:
         """Make the empty directory a cluster of one voter."""

@@ -25,7 +25,7 @@ from faunadb.cli.logs import Logger, log_changes
 from faunadb.cli.metrics import render_metrics
 from faunadb.cli.opening import Opening, describe
 from faunadb.cli.program import MemberDatabase, RunningMember
-from faunadb.cli.settings import MemberSettings
+from faunadb.cli.settings import MemberSettings, RecoverSingle
 from faunadb.cli.transfers import IncomingSnapshots, OutgoingSnapshot
 from faunadb.disk.directory import DataDirectory
 from faunadb.disk.engine import LmdbEngines
@@ -236,7 +236,7 @@ class MemberServer(Reports):
         )
 
     def metrics(self) -> bytes:
-        return render_metrics(self._running, self._front.hub)
+        return render_metrics(self._running, self._front.hub, self.disk())
 
     # ------------------------------------------------------------ snapshots between members
 
@@ -260,6 +260,7 @@ class MemberServer(Reports):
 
 def settings_of(options: dict[str, Any]) -> MemberSettings:
     """Read the options of `faunadb serve`; ends the program when one of them is nonsense."""
+    recovery = _recovery_of(options)
     try:
         cluster_id = uuid.UUID(options["cluster_id"]).bytes
     except ValueError:
@@ -281,7 +282,22 @@ def settings_of(options: dict[str, Any]) -> MemberSettings:
         seeds=tuple(name for name in options["seeds"].split(",") if name),
         pod_uid=os.environ.get("POD_UID"),
         log_format=options["log_format"],
+        recovery=recovery,
     )
+
+
+def _recovery_of(options: dict[str, Any]) -> RecoverSingle | None:
+    source, target = options["from_incarnation"], options["to_incarnation"]
+    floor_us = options["floor_ts"]
+    if not options["recover_single"]:
+        if source is not None or target is not None or floor_us is not None:
+            fail(USAGE, "usage", "--from-incarnation and its like belong to --recover-single")
+        return None
+    if source is None or target is None or source >= target:
+        fail(USAGE, "usage", "--recover-single goes --from-incarnation to a later one")
+    if target != options["incarnation"]:
+        fail(USAGE, "usage", "--to-incarnation is what --incarnation says")
+    return RecoverSingle(source, floor_us or 0)
 
 
 async def serve_member(settings: MemberSettings) -> None:

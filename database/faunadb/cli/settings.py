@@ -28,6 +28,17 @@ class Address:
 
 
 @dataclass(frozen=True)
+class RecoverSingle:
+    """Begin the member's own incarnation as its only voter, from `source` (SAFETY 25).
+
+    Its timestamps start above `floor_us`, too: what is known of the lost members.
+    """
+
+    source: int
+    floor_us: int = 0
+
+
+@dataclass(frozen=True)
 class MemberSettings:
     """One member. `tls_dir` None and no seeds: a member that is alone for ever (`faunadb dev`)."""
 
@@ -44,3 +55,4 @@ class MemberSettings:
     seeds: tuple[str, ...] = ()
     pod_uid: str | None = None
     log_format: str = "text"
+    recovery: RecoverSingle | None = None

@@ -15,7 +15,8 @@ from collections.abc import Callable
 import msgspec
 
 from faunadb.disk.boot import Boot
-from faunadb.disk.identity import read_identity
+from faunadb.disk.identity import ID_BYTES, read_identity, write_identity
+from faunadb.disk.incarnation import Begin
 from faunadb.disk.ports import Describe, Engine, Engines
 from faunadb.disk.recover import Opened, recover
 from faunadb.disk.snapshots import Snapshots, copy_verified
@@ -98,11 +99,13 @@ def open_data_directory(
     describe: Describe,
     draw: Callable[[int], bytes],
     pause: Callable[[], None],
+    begin: Begin | None = None,
     limits: WalLimits = WalLimits(),  # noqa: B008 - frozen
 ) -> DataDirectory | None:
     """Open a directory, or return None when it is empty.
 
-    `draw` gives random bytes for salts, `pause` waits a moment between pieces of a long sync.
+    `draw` gives random bytes for salts, `pause` waits a moment between pieces of a long sync,
+    `begin` says how the log goes on in an incarnation that `recover_single` named.
     Raises `Corrupt` (exit code 78) when it is another member's or cannot be believed.
     """
     identity = read_identity(files)
@@ -120,8 +123,41 @@ def open_data_directory(
         draw=draw,
         limits=limits,
         pause=pause,
+        begin=begin,
     )
     return DataDirectory(files, identity, opened)
+
+
+def recover_single(
+    files: Files,
+    target: Expected,
+    source: int,
+    *,
+    open_as: Callable[[Expected], DataDirectory | None],
+    draw: Callable[[int], bytes],
+    created_us: int,
+) -> None:
+    """Name this member's directory the beginning of `target`, if it is of incarnation `source`.
+
+    It is opened as what it is first: nothing is named that could not go on. IDENTITY is the
+    commit point; one that says `target` already stays, with its salt. Raises `Corrupt` for any
+    other directory, an empty one and one whose log is empty too.
+    """
+    identity = read_identity(files)
+    if identity is None:
+        _check_empty(files)
+        raise Corrupt("identity", "the directory is empty: there is nothing to recover")
+    if identity.incarnation == target.incarnation:
+        return
+    directory = open_as(msgspec.structs.replace(target, incarnation=source))
+    assert directory is not None, "it has an IDENTITY"
+    found = directory.recovered
+    directory.close()
+    if not found.entries and found.snapshot is None:
+        raise Corrupt("log", "the log is empty: this member never had anything to recover")
+    salt = draw(ID_BYTES)
+    begun = msgspec.structs.replace(identity, incarnation=target.incarnation, incarnation_salt=salt)
+    write_identity(files, begun, created_us)
 
 
 def _check_empty(files: Files) -> None:

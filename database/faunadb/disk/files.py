@@ -91,12 +91,21 @@ class DirectoryFile:
 
 
 class DirectoryFiles:
-    """See `node.ports.Files`. Creates the directory; raises `DirectoryInUse` when it is taken."""
+    """See `node.ports.Files`. Creates the directory; raises `DirectoryInUse` when it is taken.
 
-    def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self.root = root
-        self._lock = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    `read_only` creates nothing, and takes the lock only where a member left the file.
+    """
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        self.root, self._read_only = root, read_only
+        self._lock = -1
+        if read_only:
+            if not (root / "LOCK").exists():
+                return
+            self._lock = os.open(root / "LOCK", os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -104,7 +113,8 @@ class DirectoryFiles:
             raise DirectoryInUse(f"another process has {root} open") from None
 
     def open(self, path: str, *, create: bool = False) -> DirectoryFile:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        access = os.O_RDONLY if self._read_only else os.O_RDWR
+        flags = access | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         return DirectoryFile(os.open(self.root / path, flags, 0o600))
 
     def rename(self, old: str, new: str) -> None:

@@ -2,6 +2,7 @@
 
     read      the log (scan.py), the manifests, the marks of the state
     judge     every proof that something durable is missing makes the directory `Corrupt`
+    begin     a later incarnation, when IDENTITY names one that the log does not know yet
     rebuild   a state that is not believed, from the newest snapshot that verifies, by copy
     reopen    the log in a new segment that repeats the last frame; durable before anybody hears
 
@@ -18,6 +19,7 @@ import msgspec
 
 from faunadb.disk.boot import Boot
 from faunadb.disk.frames import Restart
+from faunadb.disk.incarnation import Begin, begin_incarnation, has_ended
 from faunadb.disk.ports import DATA_NAME, Describe, Description, Engine, Engines
 from faunadb.disk.scan import LogScan, entry_id_at, scan_log
 from faunadb.disk.snapshots import (
@@ -57,6 +59,7 @@ def recover(
     draw: Callable[[int], bytes],
     limits: WalLimits,
     pause: Callable[[], None],
+    begin: Begin | None,
 ) -> Opened:
     """Open a member's directory. Raises `Corrupt` with one word and a sentence, or OSError."""
     files.make_directory(DIRECTORY)
@@ -69,6 +72,9 @@ def recover(
     _check_tail(scan, kept, states, number)
     scan = _finish_installation(scan, kept)
     _check_reach(scan, kept, notes)
+    if has_ended(scan, identity):
+        scan, note = begin_incarnation(scan, kept, identity, begin)
+        notes.append(note)
     fresh = scan.newest is None
     wal = Wal(files, identity, scan.opening, draw, limits) if fresh else None
     state = _State(files, states, describe, notes)

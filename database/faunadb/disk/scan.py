@@ -52,6 +52,7 @@ class LogScan(msgspec.Struct, frozen=True):
     last_index: int
     opening: Opening
     newest: tuple[int, int, int] | None  # seq, end and last checksum of the newest segment
+    incarnation: int  # of the newest segment; 0 without one
 
 
 def scan_log(files: Files, identity: Identity, limits: WalLimits) -> LogScan:
@@ -122,6 +123,7 @@ class _Replay:
         self.joined = False
         self.sealed: list[Sealed] = []
         self.newest: tuple[int, int, int] | None = None
+        self.incarnation = 0
         self._operations: tuple[Operation, ...] = ()  # of the last DATA frame
         self._first_index = last_index + 1  # before that frame
         self._start = (HEADER_BYTES, 0)  # where that frame starts, and the checksum before it
@@ -157,6 +159,7 @@ class _Replay:
     def end(self, header: SegmentHeader, end: int, crc: int, size_bytes: int) -> None:
         self.sealed.append(Sealed(header.seq, self._index_max, size_bytes))
         self.newest = (header.seq, end, crc)
+        self.incarnation = header.incarnation
 
     def result(self, spare: bool) -> LogScan:  # noqa: FBT001 - one caller
         seq = self.sealed[-1].seq + 1 if self.sealed else SEQ_FIRST
@@ -180,6 +183,7 @@ class _Replay:
             last_index=self.last_index,
             opening=opening,
             newest=self.newest,
+            incarnation=self.incarnation,
         )
 
     def _do(self, operation: Operation, frame: Frame) -> None:

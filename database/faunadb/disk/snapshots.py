@@ -102,6 +102,12 @@ def digest_of(manifest_block: bytes) -> bytes:
     return hashlib.sha256(manifest_block).digest()
 
 
+def is_of(manifest: Manifest, identity: Identity) -> bool:
+    """Say whether a snapshot was made in this very incarnation of the cluster."""
+    ours = (identity.cluster_id, identity.incarnation, identity.incarnation_salt)
+    return (manifest.cluster_id, manifest.incarnation, manifest.incarnation_salt) == ours
+
+
 def snapshot_path(id_: EntryId) -> str:
     """Return where a snapshot lies."""
     return f"snap-{id_.index}-{id_.term}"
@@ -127,6 +133,9 @@ def list_snapshots(files: Files, identity: Identity) -> tuple[list[Snapshot], li
             continue
         if manifest.cluster_id != identity.cluster_id or snapshot_path(manifest.id) != name:
             broken.append(f"{name}: belongs to another cluster or place")
+            continue
+        if not is_of(manifest, identity) and manifest.incarnation >= identity.incarnation:
+            broken.append(f"{name}: belongs to incarnation {manifest.incarnation}")
             continue
         found.append(Snapshot(name, manifest, block, RECEIVED in files.list(name)))
     return sorted(found, key=lambda snapshot: snapshot.id.index), broken
@@ -198,9 +207,15 @@ class Snapshots:
         return sum(snapshot.manifest.data_bytes for snapshot in self._kept)
 
     def find(self, index_min: Index) -> Snapshot | None:
-        """Return the newest snapshot if it reaches `index_min`."""
+        """Return the newest snapshot if it reaches `index_min` and may be sent to a member.
+
+        One of an earlier incarnation may not: this directory can be rebuilt from it, because
+        its own log goes on from there, but nobody else would know that.
+        """
         newest = self.newest()
-        return newest if newest is not None and newest.id.index >= index_min else None
+        if newest is None or newest.id.index < index_min:
+            return None
+        return newest if is_of(newest.manifest, self._identity) else None
 
     def cut_index(self) -> Index:
         """Return up to where the log may be cut: the older of two verified snapshots, else 0."""

@@ -25,6 +25,7 @@ from faunadb.disk.snapshots import (
     Snapshots,
     decode_manifest,
     digest_of,
+    is_of,
     verified_chunks,
 )
 from faunadb.errors import Corrupt, Malformed
@@ -84,8 +85,7 @@ class Receiver:
         if digest_of(manifest_block) != digest:
             raise Malformed("the manifest does not match its digest")
         manifest = decode_manifest(manifest_block)
-        ours = (self._identity.cluster_id, self._identity.incarnation)
-        if (manifest.cluster_id, manifest.incarnation) != ours:
+        if not is_of(manifest, self._identity):
             raise Malformed("the snapshot belongs to another cluster or incarnation")
         if self._manifest is None or digest != self._digest:
             self._close()

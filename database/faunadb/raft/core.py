@@ -381,6 +381,33 @@ def found_cluster(peer: Peer) -> tuple[HardState, tuple[Entry, ...]]:
     return HardState(Term(1), peer.id, Index(1)), (entry,)
 
 
+def recovered_cluster(
+    peer: Peer,
+    hard_state: HardState,
+    last: Index,
+    highest_member_id: MemberId,
+    payloads: Sequence[bytes],
+) -> tuple[HardState, tuple[Entry, ...]]:
+    """Return what a lone survivor appends to its log up to `last`: it is the only voter now.
+
+    All of its log is committed by that, the tail too. What was acknowledged to a client is on a
+    majority, but a member hears of the commitment later: whoever cut the tail at the commit
+    index that it knows would lose acknowledged writes. An entry of the tail that never committed
+    was answered "outcome unknown" and may become true.
+    """
+    assert len(peer.nonce) == NONCE_BYTES
+    highest = max(highest_member_id, peer.id)
+    configuration = Configuration(voters=(peer,), highest_member_id=highest)
+    term, first = Term(hard_state.term + 1), last + 1
+    kinds = [EntryKind.CONFIGURATION, *(EntryKind.DATA for _ in payloads)]
+    blocks = [encode_configuration(configuration), *payloads]
+    entries = tuple(
+        Entry.make(term, Index(first + number), kind, block)
+        for number, (kind, block) in enumerate(zip(kinds, blocks, strict=True))
+    )
+    return HardState(term, peer.id, entries[-1].index), entries
+
+
 def restore(
     hard_state: HardState,
     snapshot: SnapshotMeta | None,

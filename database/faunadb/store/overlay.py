@@ -18,7 +18,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sortedcontainers import SortedDict
 
-from faunadb.codec import OpenForClients, Payload, RaiseCeiling, RequestId, Transaction
+from faunadb.codec import (
+    CloseForClients,
+    OpenForClients,
+    Payload,
+    RaiseCeiling,
+    RequestId,
+    Transaction,
+)
 from faunadb.store.bookkeeping import Bookkeeping
 from faunadb.store.effects import ReadSet, written_prefixes
 from faunadb.store.ports import Reader
@@ -59,6 +66,8 @@ class Overlay:
                 self.ceiling = max(self.ceiling, ceiling)
             case OpenForClients():
                 self.open_for_clients = True
+            case CloseForClients():
+                self.open_for_clients = False
 
     def _append_transaction(self, index: int, transaction: Transaction) -> None:
         assert transaction.ts > self.last_ts, "the order of the log is the order of timestamps"

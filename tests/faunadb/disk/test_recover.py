@@ -8,7 +8,7 @@ import pytest
 
 from disk_test_helpers.member import CLUSTER, LIMITS, Storage, describe, entry
 from faunadb.disk.directory import Expected, open_data_directory
-from faunadb.disk.identity import read_identity, write_identity
+from faunadb.disk.identity import write_identity
 from faunadb.disk.seals import SEALED_BYTES_MAX, seal, unseal, write_new
 from faunadb.disk.snapshots import MANIFEST, encode_manifest
 from faunadb.disk.states import Valid
@@ -324,21 +324,6 @@ def test_an_identity_that_does_not_fit_the_data(
         open_at(storage.disk, None)
 
     assert "identity" == caught.value.reason
-
-
-def test_a_new_incarnation_reads_the_old_log(storage: Storage) -> None:
-    """Recovery of a single member goes on with its log under a new incarnation (SAFETY 25)."""
-    storage.append(3)
-    identity = msgspec.structs.replace(
-        storage.identity(), incarnation=2, incarnation_salt=b"t" * 16
-    )
-    write_identity(storage.disk, identity, 5)
-    crash(storage)
-
-    storage.open()
-
-    assert identity == read_identity(storage.disk)
-    assert 3 == storage.reported.last_index
 
 
 # ---------------------------------------------------------------- snapshots, one by one

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faunadb.codec import (
+    CloseForClients,
     HashPoint,
     OpenForClients,
     Payload,
@@ -80,6 +81,15 @@ def test_a_pair_put_and_deleted_in_the_tail_stays_hidden() -> None:
     with world.kv.read() as reader:
         assert reader.get(key) is not None
         assert world.overlay.over(reader).get(key) is None
+
+
+def test_what_closes_the_cluster_counts_at_the_tip() -> None:
+    """A recovered incarnation takes no writes of clients before it is opened again."""
+    world = World()
+    overlay = Overlay(world.machine.record)
+    overlay.load([((3, 1), OpenForClients()), ((3, 2), CloseForClients())])
+
+    assert not overlay.open_for_clients
 
 
 def test_a_new_leader_takes_in_what_it_inherits() -> None:
