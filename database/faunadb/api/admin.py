@@ -1,10 +1,10 @@
 """The admin port: what operators ask of a member, over mutual TLS (`docs/admin-api.md`).
 
-`/livez` and `/readyz` answer without a client certificate, because a kubelet has none; all else
-needs a leaf of this cluster.
+`/livez`, `/readyz` and `/metrics` answer without a client certificate, because a kubelet and a
+Prometheus have none; all else needs a leaf of this cluster.
 
 Trap: the TLS handshake only *asks* for a certificate here. `_demand` is what refuses, on every
-path but those two; unknown paths included.
+path but those three; unknown paths included.
 """
 
 import ssl
@@ -26,7 +26,7 @@ from faunadb.node.report import (
 )
 
 BODY_BYTES_MAX = 64 * 1024
-_ANONYMOUS = frozenset({"/livez", "/readyz"})
+_ANONYMOUS = frozenset({"/livez", "/readyz", "/metrics"})
 _STATUS: dict[str, int] = {
     "invalid_request": 400,
     "certificate_required": 403,

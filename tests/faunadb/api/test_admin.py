@@ -249,14 +249,15 @@ async def test_wrong_requests_are_refused(  # noqa: PLR0917 - columns of the tab
 
 
 async def test_without_a_certificate_only_probes_are_answered(door: Door, folder: Path) -> None:
-    """A kubelet may ask whether we live; it may not change the cluster."""
+    """A kubelet may ask whether we live, a Prometheus may scrape; they may not change anything."""
     context = anonymous(folder)
     assert 200 == (await door.call("GET", "/livez", context=context))[0]
     assert 200 == (await door.call("GET", "/readyz", context=context))[0]
     door.administration.reason = "applying"
     status, body, _ = await door.call("GET", "/readyz", context=context)
     assert (503, b"applying\n") == (status, body)
-    for path in ("/cluster", "/metrics", "/snapshot", "/nothing"):
+    assert 200 == (await door.call("GET", "/metrics", context=context))[0]
+    for path in ("/cluster", "/snapshot", "/nothing"):
         status, body, _ = await door.call("GET", path, context=context)
         assert (403, "certificate_required") == (status, json.loads(body)["error"]["code"])
     assert [] == door.administration.asked
