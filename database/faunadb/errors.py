@@ -81,6 +81,7 @@ class QueryError(Exception):
         self.hints = hints
         self.constraint_failures = constraint_failures
         self.abort = abort
+        self.log: tuple[Any, ...] = ()  # what was logged before it failed: `fql.runtime.LogLine`
 
 
 class Unavailable(FaunaError):

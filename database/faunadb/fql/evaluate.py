@@ -76,7 +76,7 @@ def run(
         value = program.body(rt, [*given, *bound, *([None] * program.slots)])
         result = materialize(rt, value)
     except QueryError as error:
-        error.log = tuple(rt.log)  # type: ignore[attr-defined]
+        error.log = tuple(rt.log)
         raise
     except RecursionError:
         if not budget.deep:

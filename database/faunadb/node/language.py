@@ -16,11 +16,13 @@ from faunadb.codec import Answer
 from faunadb.definitions import Schema
 from faunadb.errors import QueryError
 from faunadb.fql.budget import Budget
+from faunadb.fql.calls import BUILT_IN_ROLES
 from faunadb.fql.compile import STORED, compile_query
 from faunadb.fql.evaluate import run
 from faunadb.fql.indexed import computer
+from faunadb.fql.notes import notes
 from faunadb.fql.program import Program
-from faunadb.fql.render import Source, log_line, summary
+from faunadb.fql.render import Source, summary
 from faunadb.fql.runtime import Context
 from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
 from faunadb.fql.template import ValueInQueryRefused, decode_request
@@ -120,8 +122,8 @@ class Language:
             draw=self._draw,
             typechecked=query.typecheck,
         )
-        version = view.schema.version
-        source = Source(prepared.text)
+        text, schema = prepared.text, view.schema
+        sees_functions = query.caller.role in BUILT_IN_ROLES
         try:
             found = run(
                 prepared.program,
@@ -133,18 +135,22 @@ class Language:
             )
             data = encode_result(found.result, prepared.format)
         except QueryError as error:
-            return _refusal(error, prepared.text, prepared.format, version)
-        lines = [log_line(line.text, source, line.span) for line in found.log]
+            said = notes(error.log, text, schema, everything=sees_functions)
+            return _refusal(error, text, prepared.format, schema.version, said)
+        said = notes(found.log, text, schema, everything=sees_functions)
         stats = Stats(found.stats.compute_ops, found.stats.read_ops, found.stats.write_ops)
-        return Answer(200, data, "\n".join(lines), 0, version, msgspec.json.encode(stats))
+        return Answer(200, data, said, 0, schema.version, msgspec.json.encode(stats))
 
 
-def _refusal(error: QueryError, text: str, form: Format, schema_version: int) -> Answer:
-    """Return the answer that an error of a query is."""
+def _refusal(
+    error: QueryError, text: str, form: Format, schema_version: int, said: str = ""
+) -> Answer:
+    """Return the answer that an error of a query is; `said` is what was logged before it."""
+    drawn = summary(error, Source(text))
     return Answer(
         error.http_status,
         encode_error(error, form),
-        summary(error, Source(text)),
+        f"{drawn}\n\n{said}" if said else drawn,
         0,
         schema_version,
         msgspec.json.encode(Stats(0, 0, 0)),

@@ -491,3 +491,35 @@ def test_a_log_that_does_not_commit_refuses_what_is_large(three: Cluster) -> Non
     assert 0 < len(early) < 25
     assert {200, TooManyPending} == set(statuses([found[0] for found in answers]))
     assert leader.member.leadership is not None
+
+
+# ---------------------------------------------------------------- what a query logs
+
+
+def test_what_was_logged_stands_in_the_summary(one: Host) -> None:
+    """With its place, in the order of time, also by functions and in a worker."""
+    one.data('Function.create({name: "f", body: "x => log(x)"})')
+    said = one.ask('log("n", 3)\nf(5)')
+    submitted = one.submit(query(f'log("long")\n{LONG}'))
+    one.cluster.pump()
+    one.workers.evaluate()()
+    one.cluster.pump()
+    (apart,) = submitted
+
+    assert isinstance(said, Answer)
+    assert isinstance(apart, Answer)
+    assert "info at *query*:1: n 3\n\ninfo at *udf:f*:1: 5" == said.summary
+    assert "info at *query*:1: long" == apart.summary
+
+
+def test_what_was_logged_stands_behind_the_error(one: Host) -> None:
+    """`dbg` shows the place too."""
+    failed = one.ask('log("before")\ndbg(1)\nabort(1)')
+
+    assert isinstance(failed, Answer)
+    first, logged, debugged = failed.summary.split("\n\n")
+    assert 400 == failed.http_status
+    assert first.startswith("error: ")
+    assert "info at *query*:1: before" == logged
+    assert debugged.startswith("info: 1\nat *query*:2:")
+    assert "dbg(1)" in debugged
