@@ -15,6 +15,7 @@ from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.kube import Kube, connect
 from fauna_operator.lease import LeaseLost
+from fauna_operator.liveness import WatchDied
 from fauna_operator.model import Desired
 from fauna_operator.observe import observe
 from fauna_operator.plan import plan
@@ -35,7 +36,9 @@ def main() -> None:
 @click.option("--kubeconfig", type=click.Path(), help="Outside of a pod: this kubeconfig.")
 @click.option("--lease-namespace", default=None, help="Where the Lease is; default: the pod's.")
 @click.option("--lease-name", default="fauna-operator", show_default=True)
-@click.option("--health-port", default=8080, show_default=True, help="/livez and /readyz.")
+@click.option(
+    "--health-port", default=8080, show_default=True, help="/livez, /readyz and /metrics."
+)
 @click.option("--log-format", default="text", show_default=True, help="text or json.")
 @click.option("--verbose", is_flag=True, help="Log what kopf and the clients do, too.")
 def run(
@@ -64,8 +67,8 @@ def run(
     _log(json=log_format == "json", verbose=verbose)
     try:
         uvloop.run(run_operator(settings))
-    except* LeaseLost as lost:
-        _stop(str(lost.exceptions[0]), 1)
+    except* (LeaseLost, WatchDied) as ended:
+        _stop(str(ended.exceptions[0]), 1)
     except* OperatorError as failed:
         _stop(str(failed.exceptions[0]), UNAVAILABLE)
 

@@ -26,8 +26,13 @@ FIELD_MANAGER = "fauna-operator"
 PATHS = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "FaunaBackup": ("/apis/fauna.dev/v1alpha1", "faunabackups"),
     "FaunaCluster": ("/apis/fauna.dev/v1alpha1", "faunaclusters"),
+    "FaunaRestore": ("/apis/fauna.dev/v1alpha1", "faunarestores"),
+    "FaunaScheduledBackup": ("/apis/fauna.dev/v1alpha1", "faunascheduledbackups"),
+    "Job": ("/apis/batch/v1", "jobs"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
+    "Namespace": ("/api/v1", "namespaces"),
     "Node": ("/api/v1", "nodes"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Pod": ("/api/v1", "pods"),

@@ -2,28 +2,40 @@
 
 Nothing here stores anything on an object: no finalizers, no annotations of the framework, no
 daemons, no timers, no handlers that compare old with new. The Lease is taken before anything is
-watched; who loses it exits. A watch that dies silently costs at most `RELIST_S`.
+watched; who loses it exits. A watch that dies silently costs at most `RELIST_S`, and ends the
+process when `liveness.py` notices it.
 """
 
 import asyncio
 import logging
 import os
+import time
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 import kopf
-from aiohttp import web
 
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
-from fauna_operator.kube import Kube, connect
+from fauna_operator.health import served, watch_the_watches
+from fauna_operator.kube import PATHS, Kube, connect
 from fauna_operator.lease import Lease
-from fauna_operator.reconcile import Supervisor
+from fauna_operator.liveness import RELIST, Pulse
+from fauna_operator.metrics import Metrics
+from fauna_operator.reconcile import Cluster
 from fauna_operator.render.names import CLUSTER, GROUP
 from fauna_operator.settings import Settings
+from fauna_operator.supervise import Supervisor
 
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
+LISTED = ("FaunaCluster",)  # the kinds that are reconciled
+CHILDREN = ("Pod", "PersistentVolumeClaim")  # that wake the object which their label names
+WATCHED = (*LISTED, *CHILDREN)  # each is one stream a namespace
+WAKES = {CLUSTER: "FaunaCluster"}  # label -> kind of the object that it names
 
 
 class Asked(Exception):
@@ -32,47 +44,97 @@ class Asked(Exception):
 
 async def run(settings: Settings) -> None:
     """Serve health, wait for the Lease, then watch and reconcile until something ends it."""
-    async with await connect(settings.kubeconfig) as client:
+    pulse, metrics = Pulse(), Metrics()
+    async with (
+        await connect(settings.kubeconfig) as client,
+        served(settings.health_port, pulse, metrics),
+    ):
         kube = Kube(client)
-        supervisor = Supervisor(kube, Door)
+        supervisor = Supervisor(
+            {"FaunaCluster": lambda key: Cluster(kube, Door(), key, metrics)},
+        )
         lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
-        await _serve_health(settings.health_port)
         await lease.acquire()
         log.info("leading as %s", settings.identity)
+        metrics.leads = True
+        ears = Ears(pulse, metrics, settings.namespaces or ("",))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(lease.hold())
                 group.create_task(supervisor.run())
-                group.create_task(_relist(kube, supervisor, settings))
-                group.create_task(_watch(supervisor, settings))
+                group.create_task(_relist(kube, supervisor, settings, ears))
+                group.create_task(_watch(supervisor, settings, ears))
+                group.create_task(watch_the_watches(pulse))
         except* Asked:
             await lease.release()
 
 
-async def _watch(supervisor: Supervisor, settings: Settings) -> None:
+class Ears:
+    """Notes that a stream spoke, by the requests that kopf makes."""
+
+    def __init__(self, pulse: Pulse, metrics: Metrics, namespaces: tuple[str, ...]) -> None:
+        self._pulse, self._metrics = pulse, metrics
+        self._streams = {
+            _path(*PATHS[kind], namespace): (namespace, PATHS[kind][1])
+            for kind in WATCHED
+            for namespace in namespaces
+        }
+        pulse.expect(self._streams, time.monotonic())
+
+    def listed(self, kind: str, namespace: str, found: list[Any]) -> None:
+        """Note that the second client listed a kind."""
+        self._metrics.listed(kind, namespace, found)
+        self._metrics.relist_time = time.time()
+        self._pulse.heard(RELIST, time.monotonic())
+
+    def session(self, info: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+        """Return kopf's own kind of session, with an ear at every answer to a watch."""
+        prefix = urlsplit(info.server).path.rstrip("/")
+
+        async def answered(
+            _: aiohttp.ClientSession, __: SimpleNamespace, end: aiohttp.TraceRequestEndParams
+        ) -> None:
+            path = end.url.path.removeprefix(prefix)
+            if end.response.status == 200 and "watch" in end.url.query and path in self._streams:
+                self._pulse.heard(path, time.monotonic())
+                self._metrics.stream_times[self._streams[path]] = time.time()
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(answered)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trace_configs=[trace],
+        )
+        return kopf.AiohttpSession(
+            server=info.server,
+            default_namespace=info.default_namespace,
+            aiohttp_session=session,
+        )
+
+
+def _path(base: str, plural: str, namespace: str) -> str:
+    return f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
+
+
+async def _watch(supervisor: Supervisor, settings: Settings, ears: Ears) -> None:
     """Let kopf watch, and wake the cluster that an event is about."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def login(**known: Any) -> kopf.ConnectionInfo | None:
+    async def login(**known: Any) -> kopf.AiohttpSession | None:
         if settings.kubeconfig:
             os.environ["KUBECONFIG"] = settings.kubeconfig
-            return kopf.login_with_kubeconfig(**known)
-        return kopf.login_with_service_account(**known)
+            info = kopf.login_with_kubeconfig(**known)
+        else:
+            info = kopf.login_with_service_account(**known)
+        return ears.session(info) if info is not None else None
 
-    @kopf.on.event(GROUP, "v1alpha1", "faunaclusters", registry=registry)
-    def on_cluster(namespace: str | None, name: str, **_: Any) -> None:
-        supervisor.wake(namespace or "", name)
-
-    def on_child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
-        supervisor.wake(namespace or "", labels[CLUSTER])
-
-    for kind in ("pods", "persistentvolumeclaims"):
-        kopf.on.event("", "v1", kind, labels={CLUSTER: kopf.PRESENT}, registry=registry)(on_child)
-
+    _listen(registry, supervisor)
     await kopf.operator(
         registry=registry,
-        settings=kopf_settings(settings),
+        settings=kopf_settings(),
         standalone=True,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
@@ -80,40 +142,66 @@ async def _watch(supervisor: Supervisor, settings: Settings) -> None:
     raise Asked
 
 
-def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
+def _listen(registry: kopf.OperatorRegistry, supervisor: Supervisor) -> None:
+    """Wake an object by its own events, and by those of the objects that are labelled with it."""
+
+    def on_own(
+        resource: kopf.Resource, namespace: str | None, name: str, labels: kopf.Labels, **_: Any
+    ) -> None:
+        kind = next(kind for kind in LISTED if PATHS[kind][1] == resource.plural)
+        supervisor.wake(kind, namespace or "", name)
+        on_child(namespace, labels)
+
+    def on_child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
+        for label, owner in WAKES.items():
+            if label in labels:
+                supervisor.wake(owner, namespace or "", labels[label])
+
+    for kind in LISTED:
+        kopf.on.event(GROUP, "v1alpha1", PATHS[kind][1], registry=registry)(on_own)
+    for kind in CHILDREN:
+        group, version = _group(kind)
+        for label in WAKES:
+            present = {label: kopf.PRESENT}
+            kopf.on.event(group, version, PATHS[kind][1], labels=present, registry=registry)(
+                on_child
+            )
+
+
+def _group(kind: str) -> tuple[str, str]:
+    """Return the API group and the version of a kind.
+
+    >>> _group("Pod"), _group("FaunaCluster")
+    (('', 'v1'), ('fauna.dev', 'v1alpha1'))
+    """
+    *_, group, version = ("", *PATHS[kind][0].split("/"))
+    return ("" if group == "api" else group), version
+
+
+def kopf_settings() -> kopf.OperatorSettings:
     """Return settings under which kopf notices a dead stream and writes nothing anywhere."""
     chosen = kopf.OperatorSettings()
     chosen.posting.enabled = False
-    chosen.scanning.disabled = bool(settings.namespaces)
+    chosen.scanning.disabled = True  # it would watch all CRDs; ours are there before we are
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 10
-    chosen.watching.server_timeout = 240
-    chosen.watching.client_timeout = 250
+    chosen.watching.server_timeout = 120  # below liveness.STREAM_S: every stream speaks in time
+    chosen.watching.client_timeout = 130
     chosen.watching.connect_timeout = 10
     return chosen
 
 
-async def _relist(kube: Kube, supervisor: Supervisor, settings: Settings) -> None:
+async def _relist(kube: Kube, supervisor: Supervisor, settings: Settings, ears: Ears) -> None:
     """Wake every cluster from time to time, whatever the watches say."""
     while True:
         for namespace in settings.namespaces or ("",):
-            try:
-                for found in await kube.find("FaunaCluster", namespace):
-                    metadata = found["metadata"]
-                    supervisor.wake(metadata["namespace"], metadata["name"])
-            except OperatorError as error:
-                log.warning("cannot list FaunaClusters: %s", error)
+            for kind in LISTED:
+                try:
+                    found = await kube.find(kind, namespace)
+                except OperatorError as error:
+                    log.warning("cannot list kind %s: %s", kind, error)
+                    continue
+                ears.listed(kind, namespace, found)
+                for item in found:
+                    supervisor.wake(kind, item["metadata"]["namespace"], item["metadata"]["name"])
         await asyncio.sleep(RELIST_S)
-
-
-async def _serve_health(port: int) -> None:
-    """Answer `/livez` and `/readyz` as long as the event loop runs; the standby is ready too."""
-
-    async def fine(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    application = web.Application()
-    application.add_routes([web.get("/livez", fine), web.get("/readyz", fine)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, port=port).start()
