@@ -84,6 +84,7 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     auth: Auth = Auth()
     self_healing: SelfHealing = SelfHealing()
     paused: bool = False
+    deletion_protection: bool = False  # kept by the chart's policy, not by the operator
 
 
 class Desired(msgspec.Struct, frozen=True):
