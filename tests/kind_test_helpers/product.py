@@ -32,10 +32,14 @@ SERVER_SIDE = ("apply", "--server-side", "--force-conflicts", "-f", "-")
 def install_operator(
     cluster: Cluster, namespace: str, *, watch: tuple[str, ...] = (), replicas: int = 2
 ) -> None:
-    """Install CRDs and operator into a namespace, and wait until it is ready."""
+    """Install CRDs and operator into a namespace, and wait until it is ready.
+
+    Without the admission policies: tests delete volumes and namespaces as an administrator.
+    """
     repository, _, tag = cluster.images["fauna-operator"].rpartition(":")
     settings = [f"image.repository={repository}", f"image.tag={tag}", f"replicas={replicas}"]
     settings += [f"watchNamespaces[{at}]={name}" for at, name in enumerate(watch)]
+    settings += ["admissionPolicies.enabled=false"]
     rendered = run(
         ensure(HELM),
         *("template", OPERATOR, str(REPOSITORY / "charts" / OPERATOR), "--namespace", namespace),

@@ -1,23 +1,71 @@
+{{/* The namespaces that are watched, by name; empty when it is all of them. */}}
 {{- define "fauna-operator.namespaces" -}}
+{{- if and .Values.watchAllNamespaces .Values.watchNamespaces -}}
+{{- fail "watchAllNamespaces watches every namespace: leave watchNamespaces empty" -}}
+{{- end -}}
+{{- if not .Values.watchAllNamespaces -}}
 {{- join "," (default (list .Release.Namespace) .Values.watchNamespaces) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* A name for what has no namespace, so that two releases do not meet. */}}
+{{- define "fauna-operator.global" -}}
+{{ .Release.Namespace }}-{{ .Release.Name }}
+{{- end -}}
+
+{{- define "fauna-operator.selector" -}}
+app.kubernetes.io/name: fauna-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "fauna-operator.labels" -}}
+{{ include "fauna-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end -}}
+
+{{- define "fauna-operator.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "fauna-operator.account" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ .Release.Name }}
+{{- end -}}
+
+{{/* "true" when an optional part is wanted: always, or Auto and its API exists. */}}
+{{- define "fauna-operator.wanted" -}}
+{{- $wanted := index . 0 -}}
+{{- if or (eq (toString $wanted) "true") (and (eq (toString $wanted) "Auto") ((index . 1).Capabilities.APIVersions.Has (index . 2))) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do in a namespace; a test compares it with what it does. */}}
 {{- define "fauna-operator.rules" -}}
 - apiGroups: [fauna.dev]
   resources: [faunaclusters]
   verbs: [get, list, watch]
 - apiGroups: [fauna.dev]
   resources: [faunaclusters/status]
-  verbs: [get, update, patch]
-- apiGroups: [fauna.dev]
-  resources: [faunaclusters/finalizers]   # owner references that block deletion, where admission asks
   verbs: [update]
 - apiGroups: [""]
   resources: [pods, persistentvolumeclaims]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, secrets, configmaps]
+  resources: [services]
+  verbs: [list, create, patch]
+- apiGroups: [""]
+  resources: [secrets]
   verbs: [get, list, create, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, create, patch]
+  verbs: [list, create, patch]
 {{- end -}}
