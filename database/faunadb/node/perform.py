@@ -3,6 +3,9 @@
 Effects may lead to further events (an answer frees a queue, an applied entry starts a read):
 those wait in line until the present update is done to its end.
 
+The core hears what was applied with the next event from outside, and then may have more to
+apply: a member that starts far behind stays responsive.
+
 Trap: `messages_after_sync` wait for the write of their own update *and* for every earlier one;
 the log syncs in order, so one token says both.
 """
@@ -64,6 +67,7 @@ class Performer:
         self._running = False
         self._submitted: Token | None = None  # the newest write that is not synced yet
         self._held: deque[tuple[Token, tuple[Outgoing, ...]]] = deque()
+        self._applied: Applied | None = None
 
     def step(self, event: Event) -> None:
         """Give the core an event and do all that follows from it."""
@@ -71,6 +75,9 @@ class Performer:
         if self._running:
             assert len(self._events) <= EVENTS_WAITING_MAX
             return
+        if self._applied is not None:
+            self._events.appendleft(self._applied)
+            self._applied = None
         self._running = True
         try:
             while self._events:
@@ -111,7 +118,7 @@ class Performer:
         host = self._host
         if update.committed:
             host.apply(update.committed)
-            self._events.append(Applied(update.committed[-1].index))
+            self._applied = Applied(update.committed[-1].index)
         for ready in update.reads_ready:
             host.read_ready(ready)
         if update.install_snapshot is not None:

@@ -21,13 +21,17 @@ from faunadb.raft.state import NOBODY, State
 
 
 def may_campaign(s: State) -> bool:
-    """Say whether this member could lead: a voter with a log and a disk that works."""
+    """Say whether this member could lead: a voter with a log and a disk that works.
+
+    Who has much to apply applies it first: a leader answers from its state.
+    """
     return (
         s.membership.may_lead(s.me)
         and s.membership.nonces.get(s.me, s.nonce) == s.nonce
         and s.joined
         and s.log.last.index > 0
         and s.installing is None
+        and not s.log.is_far_behind
         and s.stall_ticks < s.config.election_ticks
     )
 

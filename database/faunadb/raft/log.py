@@ -15,6 +15,9 @@ import msgspec
 
 from faunadb.raft.entries import Entry, EntryId, Index, Term
 
+READY_ENTRIES_MAX = 1024  # that the machine gets at once: some 25 ms of its time
+READY_BYTES_MAX = 4 * 1024 * 1024
+
 
 class LogSlice(msgspec.Struct, frozen=True):
     """Consecutive entries and the entry before them; terms do not fall."""
@@ -143,13 +146,24 @@ class RaftLog:
             if covered > self.synced:
                 self.synced = Index(covered)
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Say whether the machine lacks more than it is given at once."""
+        return min(self.commit, self.synced) - self.emitted > READY_ENTRIES_MAX
+
     def take_ready(self) -> Sequence[Entry]:
-        """Return the entries that the machine may have now, each once."""
+        """Return the next entries that the machine may have, each once and not too many."""
         through = min(self.commit, self.synced)
         if through <= self.emitted:
             return ()
-        ready = self.between(self.emitted, through)
-        self.emitted = Index(through)
+        ready = self.between(self.emitted, min(through, self.emitted + READY_ENTRIES_MAX))
+        size = 0
+        for count, entry in enumerate(ready, 1):
+            size += len(entry.raw)
+            if size >= READY_BYTES_MAX:
+                ready = ready[:count]
+                break
+        self.emitted = ready[-1].index
         return ready
 
     def check(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import InvalidRequest, OutcomeUnknown, TooManyPending
 from faunadb.node.leader import BACKLOG_BYTES_MAX, NO_SPACE, NO_SPACE_LEFT, PROPOSALS_PENDING_MAX
+from faunadb.raft.log import READY_ENTRIES_MAX
 from faunadb.store.definition_writes import BUILT_AT_ONCE_MAX
 from faunadb.store.requests import REQUEST_HORIZON_US
 from node_test_helpers import Cluster, Host
@@ -491,6 +492,29 @@ def test_a_log_that_does_not_commit_refuses_what_is_large(three: Cluster) -> Non
     assert 0 < len(early) < 25
     assert {200, TooManyPending} == set(statuses([found[0] for found in answers]))
     assert leader.member.leadership is not None
+
+
+# ---------------------------------------------------------------- far behind
+
+
+def test_a_member_that_is_far_behind_applies_in_pieces(three: Cluster) -> None:
+    """Between them it answers heartbeats and probes."""
+    leader = three.leaders()[-1]
+    follower = three.others(leader)[0]
+    held(follower)
+    answers = [leader.submit(query(f"A.create({{n: {n}}})")) for n in range(3000)]
+    three.pump()
+    before = follower.state.applied
+    follower.log.hangs = False
+    pieces = []
+    while follower.state.applied < leader.state.applied:
+        three.tick()
+        pieces.append(follower.state.applied - before)
+        before = follower.state.applied
+
+    assert {200} == set(statuses([found[0] for found in answers]))
+    assert len(pieces) >= 3000 // READY_ENTRIES_MAX
+    assert max(pieces) <= 2 * READY_ENTRIES_MAX
 
 
 # ---------------------------------------------------------------- what a query logs

@@ -39,6 +39,7 @@ from faunadb.raft.events import (
     Token,
     TransferAsked,
 )
+from faunadb.raft.log import READY_ENTRIES_MAX
 from faunadb.raft.messages import (
     AppendEntries,
     AppendResponse,
@@ -346,6 +347,31 @@ def test_a_member_that_was_removed_does_not_depose_the_leader() -> None:
 
     assert EMPTY is cluster.step(1, Received(stranger, nonce_of(9)))
     assert core(cluster, 1).role is Role.LEADER
+
+
+def test_who_has_much_to_apply_does_not_campaign() -> None:
+    """As leader it would decode and hold all that its state lacks."""
+    configuration = found_cluster(peer(1))[1]
+    entries = [
+        Entry.make(Term(1), Index(n + 2), EntryKind.DATA, b"")
+        for n in range(50 * READY_ENTRIES_MAX)
+    ]
+    last = entries[-1].id
+    found = restore(
+        HardState(Term(1), ONE, last.index),
+        None,
+        (*configuration, *entries),
+        applied=Index(0),
+        joined=True,
+    )
+    late = Core(CONFIG, ONE, nonce_of(1), found)
+    applied = 0
+    while late.role is not Role.CANDIDATE:
+        update = late.step(Tick(0.0))
+        if update.committed:
+            applied = update.committed[-1].index
+
+    assert last.index - applied <= READY_ENTRIES_MAX
 
 
 def test_losing_another_peer_than_the_leader_means_nothing() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faunadb.raft.entries import NOTHING, Entry, EntryId, EntryKind, Index, Term
-from faunadb.raft.log import LogSlice, RaftLog
+from faunadb.raft.log import READY_ENTRIES_MAX, LogSlice, RaftLog
 
 
 def entry(term: int, index: int, payload: bytes = b"x") -> Entry:
@@ -95,6 +95,20 @@ def test_the_machine_gets_what_is_committed_and_synced_once() -> None:
 
     some.wrote(1)
     assert [3] == [e.index for e in some.take_ready()]
+
+
+def test_the_machine_is_given_pieces() -> None:
+    """Who is far behind does not apply all of it in one go: 1024 entries or 4 MiB."""
+    some = log(*[1] * (READY_ENTRIES_MAX + 1), commit=READY_ENTRIES_MAX + 1)
+    large = log(commit=0)
+    mib = bytes(1024 * 1024)
+    large.append([Entry.make(Term(1), Index(n + 1), EntryKind.DATA, mib) for n in range(6)])
+    large.writing(1)
+    large.wrote(1)
+    large.commit = Index(6)
+
+    assert [READY_ENTRIES_MAX, 1, 0] == [len(some.take_ready()) for _ in range(3)]
+    assert [4, 2, 0] == [len(large.take_ready()) for _ in range(3)]
 
 
 def test_cut_keeps_what_the_machine_has_not() -> None:
