@@ -40,7 +40,7 @@ async def served(port: int, pulse: Pulse, metrics: Metrics) -> AsyncIterator[int
     await runner.setup()
     try:
         await web.TCPSite(runner, port=port).start()
-        yield runner.addresses[0][1]
+        yield max(runner.addresses, key=_is_ipv4)[1]  # any free port is another one for IPv6
     finally:
         await runner.cleanup()
 
@@ -50,3 +50,7 @@ async def watch_the_watches(pulse: Pulse, check_s: float = CHECK_S) -> None:
     while not (silent := pulse.silent(time.monotonic())):  # noqa: ASYNC110 silence tells nobody
         await asyncio.sleep(check_s)
     raise WatchDied("; ".join(silent))
+
+
+def _is_ipv4(address: tuple[object, ...]) -> bool:
+    return len(address) == 2
