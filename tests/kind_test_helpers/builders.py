@@ -29,6 +29,7 @@ from kind_test_helpers.recipes import (
     NODE,
     PAUSE,
     RUNTIME_PACKAGES,
+    VERSITYGW,
     WORKSHOP,
     WORKSHOP_PACKAGES,
     Builder,
@@ -140,6 +141,7 @@ BUILDERS: dict[Recipe, Builder] = {
     KUBE_LOCAL: build_kube_local,
     HELM: build_go_program,
     KIND: build_go_program,
+    VERSITYGW: build_go_program,
 }
 
 

@@ -114,6 +114,13 @@ COREDNS = Recipe(
 )
 HELM = Recipe("helm", "3.22.0", ("helm.sh/helm/v3/cmd/helm@v3.22.0",), needs=(GO,), result="helm")
 KIND = Recipe("kind", "0.33.0", ("sigs.k8s.io/kind@v0.33.0",), needs=(GO,), result="kind")
+VERSITYGW = Recipe(  # an S3 server over a folder
+    "versitygw",
+    "1.8.0",
+    ("github.com/versity/versitygw/cmd/versitygw@v1.8.0",),
+    needs=(GO,),
+    result="versitygw",
+)
 PAUSE = Recipe(
     "pause",
     "1",

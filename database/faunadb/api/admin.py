@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from faunadb.api.ports import Administration, SnapshotStream
-from faunadb.net.tls import clusters_of
+from faunadb.net.tls import clusters_of, roles_of
 from faunadb.node.report import (
     InitAsked,
     MembershipAsked,
@@ -27,9 +27,11 @@ from faunadb.node.report import (
 
 BODY_BYTES_MAX = 64 * 1024
 _ANONYMOUS = frozenset({"/livez", "/readyz", "/metrics"})
+_ALLOWED = {"backup": frozenset({"/cluster", "/snapshot", "/log"})}  # by role: what it may GET
 _STATUS: dict[str, int] = {
     "invalid_request": 400,
     "certificate_required": 403,
+    "role_forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "not_leader": 409,
@@ -102,6 +104,9 @@ class AdminServer:
         leaf = transport.get_extra_info("peercert") if transport is not None else None
         if self._cluster_id not in clusters_of(leaf):
             raise _Anonymous
+        for role in roles_of(leaf):
+            if request.method != "GET" or request.path not in _ALLOWED.get(role, ()):
+                raise _RoleForbidden(role)
 
     # ------------------------------------------------------------ the paths
 
@@ -126,7 +131,10 @@ class AdminServer:
 
     async def _snapshot(self, request: web.Request) -> web.StreamResponse:
         offset, digest = _range(request)
-        stream = await self._administration.snapshot(offset, digest)
+        fresh = _fresh(request)
+        if fresh and digest is not None:
+            raise Refused("invalid_request", "a fresh snapshot has no If-Match")
+        stream = await self._administration.snapshot(offset, digest, fresh=fresh)
         response = web.StreamResponse(
             status=206 if offset else 200, headers=_snapshot_headers(stream, offset)
         )
@@ -157,6 +165,13 @@ class _Anonymous(Refused):
 
     def __init__(self) -> None:
         super().__init__("invalid_request", "a client certificate of this cluster is required")
+
+
+class _RoleForbidden(Refused):
+    """The leaf is limited to a role that may not do this."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__("invalid_request", f"a certificate of role {role} may not do this")
 
 
 async def _read(request: web.Request, kind: type[_Asked]) -> _Asked:
@@ -197,6 +212,14 @@ def _range(request: web.Request) -> tuple[int, str | None]:
     return int(number), digest
 
 
+def _fresh(request: web.Request) -> bool:
+    """Return whether a snapshot of now is asked for; no other word is understood."""
+    asked = request.query.get("fresh", "false")
+    if asked not in {"true", "false"} or request.query.keys() - {"fresh"}:
+        raise Refused("invalid_request", "the query string is fresh=true or nothing")
+    return asked == "true"
+
+
 def _snapshot_headers(stream: SnapshotStream, offset: int) -> dict[str, str]:
     headers = {
         "content-type": "application/octet-stream",
@@ -216,7 +239,11 @@ def _answer(body: Any) -> web.Response:
 
 
 def _refusal(refused: Refused) -> web.Response:
-    code = "certificate_required" if isinstance(refused, _Anonymous) else refused.code
+    code: str = refused.code
+    if isinstance(refused, _Anonymous):
+        code = "certificate_required"
+    elif isinstance(refused, _RoleForbidden):
+        code = "role_forbidden"
     return _error(code, refused.message, refused)
 
 

@@ -3,6 +3,7 @@
     {folder}/ca.crt ca.key             the authority
     {folder}/{member}/ca.crt tls.crt tls.key    one folder per member, for `--tls-dir`
     {folder}/operator/…                the leaf of whoever administers
+    {folder}/backup/…                  a leaf that may read for backups, and nothing else
 
 Trap: the key of the authority lies beside the leaves. This is for one machine, not for a cluster
 that matters.
@@ -19,10 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from faunadb.net.tls import CLUSTER_URI
+from faunadb.net.tls import CLUSTER_URI, ROLE_URI
 
 _Key = ec.EllipticCurvePrivateKey
-OPERATOR = "operator"
+OPERATOR, BACKUP = "operator", "backup"
 
 
 def write_dev_ca(
@@ -38,13 +39,13 @@ def write_dev_ca(
     `cluster_id` is 32 hex digits; hosts are DNS names or IP addresses. Raises FileExistsError
     when the folder has an authority already: leaves of two would not trust each other.
     """
-    assert OPERATOR not in members
+    assert not {OPERATOR, BACKUP} & members.keys()
     folder.mkdir(parents=True, exist_ok=True)
     key, certificate = _make_authority(cluster_id, now, days)
     with (folder / "ca.crt").open("xb") as file:
         file.write(certificate.public_bytes(serialization.Encoding.PEM))
     _write_key(folder / "ca.key", key)
-    for name, hosts in [*members.items(), (OPERATOR, [])]:
+    for name, hosts in [*members.items(), (OPERATOR, []), (BACKUP, [])]:
         leaf_key = ec.generate_private_key(ec.SECP256R1())
         leaf = _make_leaf(
             key,
@@ -53,6 +54,7 @@ def write_dev_ca(
             cluster_id=cluster_id,
             name=name,
             hosts=hosts,
+            role=BACKUP if name == BACKUP else None,
             now=now,
             days=days,
         )
@@ -95,11 +97,14 @@ def _make_leaf(
     cluster_id: str,
     name: str,
     hosts: Sequence[str],
+    role: str | None,
     now: dt.datetime,
     days: int,
 ) -> x509.Certificate:
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(CLUSTER_URI + cluster_id)]
     names.extend(_host(host) for host in hosts)
+    if role is not None:
+        names.append(x509.UniformResourceIdentifier(ROLE_URI + role))
     both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (

@@ -81,8 +81,11 @@ class Administration(Protocol):
 
     async def transfer(self, asked: TransferAsked) -> MemberName: ...
 
-    async def snapshot(self, offset: int, digest: str | None) -> SnapshotStream:
-        """Open the newest verified snapshot, or exactly `digest`, at `offset` bytes."""
+    async def snapshot(self, offset: int, digest: str | None, *, fresh: bool) -> SnapshotStream:
+        """Open the newest verified snapshot, or exactly `digest`, at `offset` bytes.
+
+        `fresh` takes one first, that holds everything acknowledged before the question.
+        """
         ...
 
     def metrics(self) -> bytes: ...

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 USAGE = 64
 IO_ERROR = 74
@@ -16,6 +16,15 @@ def fail(code: int, reason: str, detail: str) -> NoReturn:
     """End the program: `reason` is one word for machines, `detail` a sentence for people."""
     _say(reason, detail)
     sys.exit(code)
+
+
+def finish(result: dict[str, Any]) -> None:
+    """Print a result as one line of JSON, for who runs the program and for who watches its pod."""
+    line = json.dumps(result)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    if TERMINATION_MESSAGE.exists():
+        TERMINATION_MESSAGE.write_text(line)
 
 
 def halt(code: int, reason: str, detail: str) -> NoReturn:

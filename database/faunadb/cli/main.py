@@ -12,6 +12,7 @@ import click
 import uvloop
 
 from faunadb.cli.admin import call, endpoint_options, show
+from faunadb.cli.backup_options import BACKUP_COMMANDS
 from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, IO_ERROR, USAGE, fail
 from faunadb.cli.settings import Address
 from faunadb.errors import Corrupt, Unavailable
@@ -274,6 +275,10 @@ def worker(data_dir: Path, cursor_key: str, incarnation: str, parent: int) -> No
     from faunadb.cli.worker import run_worker  # noqa: PLC0415 - keeps --help fast
 
     run_worker(data_dir, bytes.fromhex(cursor_key), bytes.fromhex(incarnation), parent)
+
+
+for _command in BACKUP_COMMANDS:
+    commands.add_command(_command)
 
 
 def run_program(program: Callable[[], None]) -> None:

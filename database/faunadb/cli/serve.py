@@ -217,20 +217,25 @@ class MemberServer(Reports):
 
     # ------------------------------------------------------------ api.ports.Administration
 
-    async def snapshot(self, offset: int, digest: str | None) -> SnapshotStream:
+    async def snapshot(self, offset: int, digest: str | None, *, fresh: bool) -> SnapshotStream:
         """Open the newest verified snapshot, or exactly `digest`, at `offset` bytes."""
         running = self._running
-        newest = running.directory.snapshots.newest() if running is not None else None
-        if newest is None:
+        if fresh and running is not None:
+            await self.catch_up()
+            if not await running.snapshots.take_now():
+                raise Refused("unavailable", "no room on the disk, or too many writes: ask again")
+        kept = running.directory.snapshots.all() if running is not None else ()
+        if not kept:
             raise Refused("unavailable", "there is no snapshot yet")
-        source = OutgoingSnapshot(self._opening.files, newest, self._threads)
-        if digest not in {None, source.digest.hex()}:
-            source.close()
+        wanted = [each for each in kept if digest in {None, each.meta.digest.hex()}]
+        if not wanted:
             raise Refused("snapshot_gone", "the snapshot was replaced")
+        found = wanted[-1]
+        source = OutgoingSnapshot(self._opening.files, found, self._threads)
         return SnapshotStream(
             digest=source.digest.hex(),
-            term=newest.id.term,
-            index=newest.id.index,
+            term=found.id.term,
+            index=found.id.index,
             size_bytes=source.data_bytes,
             chunks=source.chunks(offset),
         )

@@ -52,6 +52,7 @@ class SnapshotKeeper:
         self._transfer, self._swapped, self._act = transfer, swapped, act
         self._threads = ThreadPoolExecutor(1, "snapshots")
         self._due = asyncio.Event()
+        self._asked: list[asyncio.Future[bool]] = []
         self._sends: asyncio.Queue[tuple[SendSnapshot, Callable[[bool], None]]] = asyncio.Queue(64)
         self._installs: dict[int, tuple[SnapshotMeta, Callable[[], None]]] = {}
         self._restarts = 0
@@ -114,6 +115,16 @@ class SnapshotKeeper:
         found = self._directory.snapshots.newest()
         return found.meta if found is not None else None
 
+    async def take_now(self) -> bool:
+        """Take a snapshot of what is applied now, unless the newest one is that already.
+
+        Says False when the disk has no room for it, or the state grew too fast to be copied.
+        """
+        asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._due.set()
+        return await asked
+
     # ------------------------------------------------------------ the tasks
 
     async def run(self) -> None:
@@ -130,12 +141,16 @@ class SnapshotKeeper:
         while True:
             await self._due.wait()
             self._due.clear()
-            admission = self._admission
-            assert admission is not None, "only a tick makes something due"
-            if admission.drop_older_snapshot:
+            asked, self._asked = self._asked, []
+            admission, taken = self._admission, False
+            if admission is not None and admission.drop_older_snapshot:
                 await loop.run_in_executor(self._threads, self._directory.snapshots.drop_older)
-            if admission.snapshot_due:
-                await loop.run_in_executor(self._threads, self._take)
+            has_room = admission is not None and admission.ordinary_writes
+            if (admission is not None and admission.snapshot_due) or (asked and has_room):
+                taken = await loop.run_in_executor(self._threads, self._take)
+            for each in asked:
+                if not each.done():
+                    each.set_result(taken)
 
     async def _send_when_asked(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -156,13 +171,14 @@ class SnapshotKeeper:
     def _report(self, done: Callable[[bool], None], *, ok: bool) -> None:
         self._act(lambda: done(ok))
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
         snapshots, engine = self._directory.snapshots, self._directory.engine
         written = engine.written_bytes()
         try:
             snapshots.take(engine)
         except CopyAborted:
-            return  # too many writes meanwhile; it is still due
+            return False  # too many writes meanwhile; it is still due
         self._snapshot_written_bytes = written
         snapshots.verify_all()
         snapshots.prune()
+        return True

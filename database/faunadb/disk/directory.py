@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from faunadb.disk.boot import Boot
-from faunadb.disk.identity import ID_BYTES, read_identity, write_identity
+from faunadb.disk.identity import ID_BYTES, RESTORING, read_identity, write_identity
 from faunadb.disk.incarnation import Begin
 from faunadb.disk.ports import Describe, Engine, Engines
 from faunadb.disk.recover import Opened, recover
@@ -161,6 +161,8 @@ def recover_single(
 
 
 def _check_empty(files: Files) -> None:
+    if RESTORING in files.list(""):
+        raise Corrupt("identity", "a restore was begun here and did not finish")
     data = [
         name for name in files.list("") if name == DIRECTORY or name.startswith(("state-", "snap-"))
     ]

@@ -16,6 +16,7 @@ from faunadb.node.ports import Files, Identity
 from faunadb.raft.entries import MemberId
 
 NAME = "IDENTITY"
+RESTORING = "RESTORING"  # beside no IDENTITY: a restore has begun (backup/restore.py)
 MAGIC = b"FaunaIDN"
 ID_BYTES = 16
 

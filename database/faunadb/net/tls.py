@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CLUSTER_URI = "fauna://cluster/"
+ROLE_URI = "fauna://role/"
 
 
 def client_context(tls_dir: Path) -> ssl.SSLContext:
@@ -53,11 +54,12 @@ class Credentials:
 
 def clusters_of(certificate: dict[str, Any] | None) -> frozenset[str]:
     """Return the cluster ids (hex) that a verified leaf may speak for; none without one."""
-    return frozenset(
-        value.removeprefix(CLUSTER_URI)
-        for value in _alternative_names(certificate, "URI")
-        if value.startswith(CLUSTER_URI)
-    )
+    return _named_by(certificate, CLUSTER_URI)
+
+
+def roles_of(certificate: dict[str, Any] | None) -> frozenset[str]:
+    """Return the roles that a verified leaf is limited to; none means that it is not limited."""
+    return _named_by(certificate, ROLE_URI)
 
 
 def carries_name(certificate: dict[str, Any] | None, name: str) -> bool:
@@ -80,6 +82,11 @@ def split_name(name: str) -> tuple[str, int]:
     if not colon or not port.isdecimal():
         return name, 7500
     return host, int(port)
+
+
+def _named_by(certificate: dict[str, Any] | None, uri: str) -> frozenset[str]:
+    names = _alternative_names(certificate, "URI")
+    return frozenset(name.removeprefix(uri) for name in names if name.startswith(uri))
 
 
 def _alternative_names(certificate: dict[str, Any] | None, kind: str) -> list[str]:

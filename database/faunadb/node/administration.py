@@ -14,9 +14,11 @@ from typing import Protocol
 import msgspec
 
 from faunadb.codec import FEATURE_LEVEL
+from faunadb.errors import FaunaError
 from faunadb.node.member import Member
 from faunadb.node.node import Node
 from faunadb.node.ports import Identity
+from faunadb.node.query import Outcome, Query
 from faunadb.node.report import (
     ClusterReport,
     ConfigurationId,
@@ -42,6 +44,8 @@ CHANGE_S = 10.0
 TRANSFER_S = 2.0
 POLL_S = 0.005
 READY_LAG_ENTRIES_MAX = 1000
+CATCH_UP_MS = 10_000
+_NOTHING = b'{"query": "null"}'  # proven read-only
 
 
 class Founding(msgspec.Struct, frozen=True):
@@ -204,6 +208,24 @@ class Reports:
         leader = _named(member.core.leader, member.core.configuration[1])
         assert leader is not None
         return leader
+
+    async def catch_up(self) -> None:
+        """Wait until all that was committed before the call is applied here. Raises `Refused`.
+
+        It is a read like any other: a read point of the leader's, and its index applied.
+        """
+        if self.node is None:
+            raise Refused("waiting", "the directory is empty: init it or add it as a learner")
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def answer(outcome: Outcome) -> None:
+            if not answered.done():
+                answered.set_result(outcome)
+
+        self.node.submit(Query(_NOTHING, timeout_ms=CATCH_UP_MS), answer)
+        outcome = await answered
+        if isinstance(outcome, FaunaError):
+            raise Refused("unavailable", f"no read point: {outcome}")
 
     def ready(self) -> str:
         """Return "" when this member serves, else why not, in a word.

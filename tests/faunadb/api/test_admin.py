@@ -86,8 +86,8 @@ class FakeAdministration:
         self._took(asked)
         return msgspec.convert(EXAMPLES["answer transfer"]["leader"], MemberName)
 
-    async def snapshot(self, offset: int, digest: str | None) -> SnapshotStream:
-        self._took((offset, digest))
+    async def snapshot(self, offset: int, digest: str | None, *, fresh: bool) -> SnapshotStream:
+        self._took((offset, digest, fresh))
         data = bytes(range(200))
 
         async def chunks() -> AsyncGenerator[bytes, None]:
@@ -286,6 +286,37 @@ async def test_a_snapshot_streams_and_resumes(door: Door) -> None:
     status, body, headers = await door.call("GET", "/snapshot", headers=more)
     assert (206, bytes(range(150, 200))) == (status, body)
     assert "bytes 150-199/200" == headers["content-range"]
-    assert [(0, None), (150, "ab" * 32)] == door.administration.asked
+    assert [(0, None, False), (150, "ab" * 32, False)] == door.administration.asked
     status, _, _ = await door.call("GET", "/snapshot", headers={"range": "bytes=5-"})
     assert 400 == status
+
+
+async def test_a_fresh_snapshot_is_asked_for_in_one_way(door: Door) -> None:
+    """`fresh=true` is passed on; with a digest it contradicts itself; other words say nothing."""
+    assert 200 == (await door.call("GET", "/snapshot?fresh=true"))[0]
+    assert [(0, None, True)] == door.administration.asked
+    tag = {"if-match": "ab" * 32}
+    assert 400 == (await door.call("GET", "/snapshot?fresh=true", headers=tag))[0]
+    assert 400 == (await door.call("GET", "/snapshot?fresh=yes"))[0]
+    assert 400 == (await door.call("GET", "/snapshot?stale=true"))[0]
+
+
+async def test_the_role_backup_may_only_read(door: Door, folder: Path) -> None:
+    """A leaf with a role does what the role allows; the same paths refuse all else."""
+    context = client_context(folder / "ours/backup")
+    for path in ("/cluster", "/snapshot"):
+        assert 200 == (await door.call("GET", path, context=context))[0]
+    assert 404 == (await door.call("GET", "/log", context=context))[0]
+    asked = len(door.administration.asked)
+    for method, path in (
+        ("POST", "/cluster/init"),
+        ("POST", "/cluster/membership"),
+        ("POST", "/cluster/transfer"),
+        ("POST", "/cluster/open"),
+        ("POST", "/snapshot"),
+        ("GET", "/nothing"),
+    ):
+        status, body, _ = await door.call(method, path, {}, context=context)
+        assert (403, "role_forbidden") == (status, json.loads(body)["error"]["code"])
+    assert asked == len(door.administration.asked)
+    assert 200 == (await door.call("GET", "/metrics", context=context))[0]

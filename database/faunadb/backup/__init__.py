@@ -1,0 +1,1 @@
+"""Backups: a client of a member puts its state into an object store, and makes members of it."""
