@@ -26,6 +26,7 @@ from kind_test_helpers.recipes import (
     HELM,
     KIND,
     KUBE_LOCAL,
+    KUBECONFORM,
     NODE,
     PAUSE,
     RUNTIME_PACKAGES,
@@ -140,6 +141,7 @@ BUILDERS: dict[Recipe, Builder] = {
     COREDNS: build_go_program,
     KUBE_LOCAL: build_kube_local,
     HELM: build_go_program,
+    KUBECONFORM: build_go_program,
     KIND: build_go_program,
     VERSITYGW: build_go_program,
 }

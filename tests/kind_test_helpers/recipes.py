@@ -113,6 +113,13 @@ COREDNS = Recipe(
     "coredns", "1.14.7", ("github.com/coredns/coredns@v1.14.7",), needs=(GO,), result="coredns"
 )
 HELM = Recipe("helm", "3.22.0", ("helm.sh/helm/v3/cmd/helm@v3.22.0",), needs=(GO,), result="helm")
+KUBECONFORM = Recipe(
+    "kubeconform",
+    "0.7.0",
+    ("github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0",),
+    needs=(GO,),
+    result="kubeconform",
+)
 KIND = Recipe("kind", "0.33.0", ("sigs.k8s.io/kind@v0.33.0",), needs=(GO,), result="kind")
 VERSITYGW = Recipe(  # an S3 server over a folder
     "versitygw",

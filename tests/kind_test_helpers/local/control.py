@@ -2,7 +2,8 @@
 
 etcd, API server, controller manager, scheduler and CoreDNS, on their usual ports, because the
 network is their own. etcd does not sync here: the data of a test's API server need not survive
-the host.
+the host. The API server writes down what service accounts ask of it, so that a test can say which
+rights the operator used.
 """
 
 import json
@@ -32,6 +33,15 @@ cluster.local:53 {
     rcode NXDOMAIN
   }
 }
+"""
+AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
 """
 
 
@@ -75,6 +85,10 @@ class ControlPlane:
                 "--enable-admission-plugins=NodeRestriction",
                 "--allow-privileged=true",
                 "--endpoint-reconciler-type=lease",
+                f"--audit-policy-file={self.machine.folder}/audit-policy.yaml",
+                f"--audit-log-path={self.machine.folder}/audit.log",
+                "--audit-log-maxsize=200",  # MiB
+                "--audit-log-maxbackup=1",
             ],
             "controller-manager": [
                 *(self.kube_local, "controller-manager", admin),
@@ -96,6 +110,7 @@ class ControlPlane:
         admin = self.machine.layout.folder / "pki/admin.conf"
         corefile = COREFILE.replace("ADDRESS", address).replace("KUBECONFIG", str(admin))
         (self.machine.folder / "Corefile").write_text(corefile)
+        (self.machine.folder / "audit-policy.yaml").write_text(AUDIT_POLICY)
         for name in names or self.daemons:
             if not self.machine.is_running(name):
                 self.machine.start(name, *self.daemons[name])
