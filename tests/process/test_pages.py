@@ -49,9 +49,9 @@ def script_of(page: str, folder: Path) -> str:
         elif step["what"] == "start":
             lines.append(servers[number])
         elif server := SERVER.match(block):
-            file = folder / f"terminal-{number}.sh"
+            file = folder / f"terminal-{number}-{len(lines)}.sh"
             file.write_text(f"exec {block}")
-            log = f"{folder}/terminal-{number}.log"
+            log = file.with_suffix(".log")
             servers[number] = f"bash {file} > {log} 2>&1 & pid{number}=$!"
             lines.append(servers[number])
             if server[1] == "dev":
@@ -61,9 +61,10 @@ def script_of(page: str, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_page(name: str, folder: Path) -> str:
-    """Run a page in `folder`; return what its commands printed."""
-    page, script = (ROOT / "docs" / name).read_text(), folder / "page.sh"
+def run_page(folder: Path, *names: str) -> str:
+    """Run a page, and those that go on where it ends; return what their commands printed."""
+    page = "\n".join((ROOT / "docs" / name).read_text() for name in names)
+    script = folder / "page.sh"
     script.write_text(script_of(page, folder))
     outside = [[*TIED, "bash", "-eu", "-c", block] for block in FIRST.findall(page)]
     inside = [*TIED, *NAMESPACES, sys.executable, "-c", LOOPBACK_UP, str(script)]
@@ -93,12 +94,21 @@ def run_to_end(command: list[str], folder: Path) -> str:
 
 def test_local_cluster(tmp_path: Path) -> None:
     """Three members in three terminals form a cluster, lose one, and take it back."""
-    said = run_page("local-cluster.md", tmp_path)
+    said = run_page(tmp_path, "local-cluster.md")
 
     assert '"open": true' in said
     assert '"Ada"' in said
     assert '"state": "member"' in said
     assert 2 <= said.count("Ada Lovelace")
+
+
+def test_recovery(tmp_path: Path) -> None:
+    """The same cluster loses two folders and goes on from the third."""
+    said = run_page(tmp_path, "local-cluster.md", "recovery.md")
+
+    assert 2 <= said.count('"open": true')
+    assert '"Grace"' in said
+    assert "Ada Lovelace" in said.rpartition("Grace")[2]
 
 
 def test_development(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ def test_development(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
-    said = run_page("development.md", tmp_path)
+    said = run_page(tmp_path, "development.md")
 
     assert '"data":"hello"' in said
     assert '"state": "member"' in said
