@@ -20,6 +20,7 @@ UNIT = [
     "tests/fauna_operator",
     "tests/faunadb_sim",
     "tests/local_kubernetes",
+    "tests/test_safety_page.py",
     "tests/test_tidy.py",
 ]
 COVERAGE = ["--cov", "--cov-branch", "--cov-report=", "--cov-config=pyproject.toml"]
