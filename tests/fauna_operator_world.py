@@ -6,7 +6,7 @@ test: a crash at a write, a lost answer, a stale read.
 """
 
 import copy
-import itertools
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,9 +65,12 @@ class World:
     index: int = 0
     formed: int = 0
     open: bool = False
+    spare_max: int = 0  # learners that may stand beside one that is on its way to a vote
+    shuffle: random.Random | None = None  # the order of listings, and of members
+    bad_tag: str = "broken"  # an image that no kubelet finds
     preferred: int = 0  # who leads after a transfer
     faults: Faults = field(default_factory=Faults)
-    numbers: Any = field(default_factory=lambda: itertools.count(1))
+    number: int = 0  # the last uid or resourceVersion
     log: list[str] = field(default_factory=list)
 
     # -- the operator's port to Kubernetes ----------------------------------------------------
@@ -80,11 +83,14 @@ class World:
     async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
         self._may_read()
         key, _, value = selector.partition("=")
-        return [
+        found = [
             copy.deepcopy(item)
             for (of, _), item in sorted(self._readable().items())
             if of == kind and (not key or item["metadata"].get("labels", {}).get(key) == value)
         ]
+        if self.shuffle is not None:
+            self.shuffle.shuffle(found)
+        return found
 
     async def create(self, manifest: Object) -> Object:
         key = (manifest["kind"], manifest["metadata"]["name"])
@@ -126,7 +132,9 @@ class World:
         self._answer()
         return stored
 
-    async def delete(self, kind: str, namespace: str, name: str, preconditions: Object) -> None:
+    async def delete(
+        self, kind: str, namespace: str, name: str, preconditions: Object, *, force: bool = False
+    ) -> None:
         self._write(f"delete {kind} {name}")
         live = self.objects.get((kind, name))
         if live is None:
@@ -198,7 +206,7 @@ class World:
     def put(self, manifest: Object) -> Object:
         """Store an object as the API server would."""
         stored = copy.deepcopy(manifest)
-        stored["metadata"]["uid"] = f"uid-{next(self.numbers)}"
+        stored["metadata"]["uid"] = f"uid-{self._next()}"
         stored["metadata"]["generation"] = 1
         stored["metadata"]["creationTimestamp"] = datetime.fromtimestamp(
             time.time(), UTC
@@ -221,9 +229,12 @@ class World:
                     continue
                 serial = int(item["metadata"]["labels"][names.SERIAL])
                 claim = self.objects.get(("PersistentVolumeClaim", f"data-{name}"))
-                if claim is not None:
+                if item["spec"]["containers"][0]["image"].endswith(f":{self.bad_tag}"):
+                    waiting = {"waiting": {"reason": "ImagePullBackOff"}}
+                    item["status"] = {"phase": "Pending", "containerStatuses": [{"state": waiting}]}
+                elif claim is not None:
                     uid = claim["metadata"]["uid"]
-                    nonce = f"{next(self.numbers):032x}"
+                    nonce = f"{self._next():032x}"
                     self.directories.setdefault(uid, Directory(nonce))
                     known = serial in self.voters or serial in self.learners
                     ready = {"type": "Ready", "status": "True" if known else "False"}
@@ -238,10 +249,18 @@ class World:
         """Keep the present as what a stale read will show."""
         self.past = copy.deepcopy(self.objects)
 
+    def copy(self) -> "World":
+        """Return a world like this one that goes on by itself."""
+        return copy.deepcopy(self)
+
     def pods(self) -> list[str]:
         return [name for kind, name in sorted(self.objects) if kind == "Pod"]
 
     # -- inside -------------------------------------------------------------------------------
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
 
     def _catch_up(self) -> None:
         """Let living learners get the log; the leader hears their nonce."""
@@ -261,7 +280,11 @@ class World:
         if op == "add_learner":
             if serial <= self.highest:
                 raise Refused(f"id {serial} was used", code="change_refused")
-            self._hold(not self.learners, "two learners at once")
+            spec = self.objects[names.KIND, NAME]["spec"]
+            most = min(spec.get("replicas", 3), spec.get("maxVoters", 5))
+            spare = spec.get("replicas", 3) - (most if most % 2 else most - 1)
+            self.spare_max = max(self.spare_max, spare)
+            self._hold(len(self.learners) <= self.spare_max, "too many learners at once")
             self.learners[serial], self.highest = "", serial
         elif op == "remove":
             left = [s for s in self.voters if s != serial and s in self.alive()]
@@ -299,6 +322,8 @@ class World:
         if self.leader() != serial:
             return answer
         peers = [*self.voters, *self.learners]
+        if self.shuffle is not None:
+            self.shuffle.shuffle(peers)
         return msgspec.structs.replace(
             answer,
             role="leader",
@@ -312,6 +337,7 @@ class World:
                 Progress(
                     s,
                     nonce={**self.voters, **self.learners}[s] or None,
+                    match=self.index if {**self.voters, **self.learners}[s] else 0,
                     last_contact_ms=1 if s in self.alive() else None,
                     caught_up=s in self.alive(),
                 )
@@ -353,7 +379,7 @@ class World:
                 raise Stale(f"{live['metadata']['name']} changed")
 
     def _bump(self, item: Object) -> Object:
-        item["metadata"]["resourceVersion"] = str(next(self.numbers))
+        item["metadata"]["resourceVersion"] = str(self._next())
         return item
 
     def _hold(self, holds: bool, what: str) -> None:
@@ -372,6 +398,8 @@ def _merged(live: Object, manifest: Object) -> Object:
             live.setdefault(key, {}).update(copy.deepcopy(value))
         else:
             live[key] = value
+    if manifest["kind"] == "ConfigMap":  # what one manager does not apply any more goes
+        live["data"] = copy.deepcopy(manifest["data"])
     return live
 
 
@@ -381,7 +409,11 @@ def resource(**spec: Any) -> Object:
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": NAME, "namespace": NAMESPACE},
-        "spec": {"storage": {"size": "1Gi"}, **spec},
+        "spec": {
+            "storage": {"size": "1Gi"},
+            "updateStrategy": {"minReadySeconds": 0},
+            **spec,
+        },
     }
 
 

@@ -5,6 +5,7 @@ or the id of the committed configuration. A lost answer is not repeated here; th
 """
 
 import secrets
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,12 +30,14 @@ from fauna_operator.model import (
     MakeRootSecret,
     Observed,
     Open,
+    Remember,
     Transfer,
     WriteLatch,
 )
 from fauna_operator.render import names
 
 ROOT_SECRET_BYTES = 32
+FRESH_S_MAX = 2.0  # what takes a member away stands on a word of the leader that is no older
 
 
 @dataclass
@@ -50,6 +53,7 @@ class Actor:
 
     async def perform(self, action: Action) -> None:
         """Do one action. Raises `Stale`, `Refused`, or `Unreachable`."""
+        self._insist_on_fresh(action)
         match action:
             case WriteLatch():
                 await self._store(_status_of(action.latch))
@@ -61,7 +65,10 @@ class Actor:
                 await self.kube.patch(_annotation(self.desired, action), apply=False)
             case Delete():
                 seen = {"uid": action.uid, "resourceVersion": action.resource_version}
-                await self.kube.delete(action.kind, self.desired.namespace, action.name, seen)
+                where = (action.kind, self.desired.namespace, action.name)
+                await self.kube.delete(*where, seen, force=action.force)
+            case Remember():
+                await self.kube.patch(action.manifest, apply=True)
             case MakeAuthority() | MakeRootSecret() | IssueCertificate():
                 await self._make(action)
             case Initialize():
@@ -71,6 +78,14 @@ class Actor:
                 await self._tell(action.leader, path, body)
             case _:
                 assert_never(action)
+
+    def _insist_on_fresh(self, action: Action) -> None:
+        """Refuse to take anything away on an old answer. Raises `Stale`."""
+        answered_s = self.observed.answered_s
+        if answered_s is None or not isinstance(action, Delete | ChangeMembership | Transfer):
+            return
+        if time.monotonic() - answered_s > FRESH_S_MAX:
+            raise Stale(f"the leader's word is too old for: {action}")
 
     async def _store(self, fields: Mapping[str, Any]) -> None:
         """Write fields of status, if the resource is still the one that was read."""

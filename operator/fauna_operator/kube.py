@@ -34,6 +34,7 @@ PATHS = {
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "Namespace": ("/api/v1", "namespaces"),
     "Node": ("/api/v1", "nodes"),
+    "PersistentVolume": ("/api/v1", "persistentvolumes"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Pod": ("/api/v1", "pods"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
@@ -65,7 +66,9 @@ class Kubernetes(Protocol):
         """Write the whole status, if the resource is still the one that was read."""
         ...
 
-    async def delete(self, kind: str, namespace: str, name: str, preconditions: Object) -> None:
+    async def delete(
+        self, kind: str, namespace: str, name: str, preconditions: Object, *, force: bool = False
+    ) -> None:
         """Delete the object with these `uid` and `resourceVersion`; gone is fine."""
         ...
 
@@ -116,9 +119,13 @@ class Kube:
         path = _path(resource["kind"], metadata["namespace"], metadata["name"])
         return await self._call("put", f"{path}/status", body=resource)
 
-    async def delete(self, kind: str, namespace: str, name: str, preconditions: Object) -> None:
+    async def delete(
+        self, kind: str, namespace: str, name: str, preconditions: Object, *, force: bool = False
+    ) -> None:
         """Delete the object with these `uid` and `resourceVersion`; gone is fine."""
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions}
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions}
+        if force:
+            body["gracePeriodSeconds"] = 0
         await self._call("delete", _path(kind, namespace, name), body=body)
 
     async def _call(

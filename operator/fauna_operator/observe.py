@@ -6,10 +6,11 @@ by a guess or by what was seen before.
 
 import asyncio
 import secrets
+import time
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,16 +29,29 @@ from fauna_operator.model import (
     Observed,
     Pod,
 )
-from fauna_operator.render import latch_of, names
+from fauna_operator.model.observed import CONTACT_MS_MAX
+from fauna_operator.render import latch_of, names, templates_of
+
+SLOW_S = 1.0  # a round of questions that took longer has an old answer of the leader in it
+GAP_S_MAX = 30.0  # who did not look for so long knows nothing of what lasted meanwhile
+HOSTNAME = "kubernetes.io/hostname"
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+Key = TypeVar("Key")
 
 
 class Memory:
-    """How long has something lasted, on the monotonic clock of this process? Starts empty."""
+    """How long has something lasted, on the monotonic clock of this process? Starts empty.
+
+    A look that comes late, because the operator, the API server or the leader was away, starts
+    the timers of silence anew: what nobody watched did not last.
+    """
 
     def __init__(self) -> None:
         self._heard: dict[int, float] = {}
         self._match: dict[int, tuple[int, float]] = {}
         self._led: float | None = None
+        self._looked: float | None = None
+        self._since: dict[str, dict[Any, float]] = {}
 
     def update(self, observed: Observed, now_s: float) -> Observed:
         """Return `observed` with durations filled in."""
@@ -45,25 +59,61 @@ class Memory:
             self._heard[serial] = now_s
         for serial in observed.silences:
             self._heard.setdefault(serial, now_s)
-        leader, configuration = observed.leader, observed.configuration
-        if leader is not None and configuration is not None:
-            self._led = now_s
-            matches = {member.id: member.match for member in leader.members or ()}
-            learners = {peer.id: matches.get(peer.id, 0) for peer in configuration.learners}
-            self._match = {
-                serial: (match, self._since(serial, match, now_s))
-                for serial, match in learners.items()
-            }
+        if self._looked is None or now_s - self._looked > GAP_S_MAX:
+            self._since.clear()
+        self._looked = now_s
+        self._follow_leader(observed, now_s)
+        lists = observed.lists
+        known = {name for node in lists.nodes or () for name in (node.name, node.hostname)}
+        gone = {
+            claim.serial
+            for claim in lists.claims
+            if claim.nodes and known and not known & set(claim.nodes)
+        }
+        pods = {pod.uid: pod.ready and not pod.deleting for pod in lists.pods}
         return msgspec.structs.replace(
             observed,
             silent_s={serial: now_s - self._heard[serial] for serial in observed.silences},
             idle_s={serial: now_s - since for serial, (_, since) in self._match.items()},
+            unheard_s=self._last("unheard", self._unheard(observed), now_s),
+            node_gone_s=self._last("gone", gone, now_s),
+            ready_s=self._last("ready", {uid for uid, ready in pods.items() if ready}, now_s),
+            unready_s=self._last("unready", {u for u, ready in pods.items() if not ready}, now_s),
             leader_silent_s=None if self._led is None else now_s - self._led,
         )
 
-    def _since(self, serial: int, match: int, now_s: float) -> float:
-        before, since = self._match.get(serial, (-1, now_s))
-        return since if before == match else now_s
+    def _follow_leader(self, observed: Observed, now_s: float) -> None:
+        leader, configuration = observed.leader, observed.configuration
+        if leader is None or configuration is None:
+            return
+        if self._led is None or now_s - self._led > GAP_S_MAX:
+            self._since.pop("unheard", None)
+        self._led = now_s
+        progress = {member.id: member for member in leader.members or ()}
+        before, self._match = self._match, {}
+        for peer in configuration.learners:
+            seen = progress.get(peer.id)
+            match, since = before.get(peer.id, (-1, now_s))
+            moved = seen is None or seen.caught_up or seen.match != match
+            self._match[peer.id] = (seen.match if seen else 0, now_s if moved else since)
+
+    def _unheard(self, observed: Observed) -> set[int]:
+        """Return whom the leader does not hear; without a leader, who was not heard before."""
+        leader = observed.leader
+        if leader is None:
+            return set(self._since.get("unheard", ()))
+        return {
+            member.id
+            for member in leader.members or ()
+            if member.id != leader.member_id
+            and (member.last_contact_ms is None or member.last_contact_ms > CONTACT_MS_MAX)
+        }
+
+    def _last(self, what: str, holds: Collection[Key], now_s: float) -> dict[Key, float]:
+        """Return for how long it has held, of all for which it holds now."""
+        before = self._since.get(what, {})
+        self._since[what] = {key: before.get(key, now_s) for key in holds}
+        return {key: now_s - since for key, since in self._since[what].items()}
 
 
 async def observe(
@@ -74,7 +124,7 @@ async def observe(
     status = resource.get("status") or {}
     if authority is not None and (latch := _any_latch(status, stored, lists)) is not None:
         members.trust(authority, latch.cluster_id, now)
-    answers, silences = await _ask(members, desired, lists)
+    answers, silences, answered_s = await _ask(members, desired, lists)
     mine = stored is not None and _annotation(stored, names.CLUSTER_UID) == desired.uid
     text = (stored or {}).get("data", {}).get("latch", "")
     last = _latch(text)
@@ -88,6 +138,7 @@ async def observe(
         map_version=stored["metadata"]["resourceVersion"] if stored else "",
         answers=answers,
         silences=silences,
+        answered_s=answered_s,
         fresh_id=secrets.token_hex(16),
     )
 
@@ -103,7 +154,8 @@ async def _lists(
             found = {kind: group.create_task(kube.find(kind, space, mine)) for kind in kinds}
             stored = group.create_task(kube.get("ConfigMap", space, f"{desired.name}-identity"))
             root = group.create_task(kube.get("Secret", space, desired.root_secret))
-            nodes = group.create_task(_nodes(kube))
+            nodes = group.create_task(_nodes(kube, desired.spec.scheduling.zone_key))
+            template = group.create_task(kube.get("ConfigMap", space, f"{desired.name}-template"))
     except ExceptionGroup as failed:  # one reason is enough
         raise failed.exceptions[0] from None
     kept = {secret["metadata"]["name"]: _data(secret) for secret in found["Secret"].result()}
@@ -114,33 +166,75 @@ async def _lists(
         for kind in ("Service", "PodDisruptionBudget")
         for item in found[kind].result()
     }
+    pods = tuple(pod for item in found["Pod"].result() if (pod := _pod(item)))
+    well = {pod.serial for pod in pods if pod.ready}
+    volumes = [item for item in found["PersistentVolumeClaim"].result() if _serial(item)]
+    bound = {
+        _serial(item): await _bound(kube, item) for item in volumes if _serial(item) not in well
+    }
     lists = Lists(
-        pods=tuple(pod for item in found["Pod"].result() if (pod := _pod(item))),
-        claims=tuple(
-            claim for item in found["PersistentVolumeClaim"].result() if (claim := _claim(item))
-        ),
+        pods=pods,
+        claims=tuple(_claim(item, bound.get(_serial(item))) for item in volumes),
         objects=objects,
         certificates=_certificates(desired, kept),
         authority=pki.fingerprint(authority.certificate) if authority else None,
         root_secret=desired.spec.auth.root_secret.key in root_data,
         nodes=nodes.result(),
+        templates=templates_of(template.result()),
     )
     return lists, authority, stored.result()
 
 
-async def _nodes(kube: Kubernetes) -> tuple[Node, ...] | None:
+async def _nodes(kube: Kubernetes, zone_key: str) -> tuple[Node, ...] | None:
     """Return the nodes, or None where a namespaced install may not list them."""
     try:
         items = await kube.find("Node", "")
     except Refused:
         return None
-    return tuple(Node(item["metadata"]["name"], _is_ready(item)) for item in items)
+    return tuple(_node(item, zone_key) for item in items)
+
+
+def _node(item: Object, zone_key: str) -> Node:
+    labels = item["metadata"].get("labels", {})
+    taints = item.get("spec", {}).get("taints") or ()
+    return Node(
+        item["metadata"]["name"],
+        _is_ready(item),
+        hostname=labels.get(HOSTNAME, ""),
+        zone=labels.get(zone_key, ""),
+        out_of_service=any(taint.get("key") == OUT_OF_SERVICE for taint in taints),
+    )
+
+
+async def _bound(kube: Kubernetes, claim: Object) -> tuple[str, ...] | None:
+    """Return the nodes that a claim's volume is bound to; asked only of members that are not well.
+
+    None: to none, as a network volume, or not known, as where we may not read volumes.
+    """
+    name = claim.get("spec", {}).get("volumeName", "")
+    try:
+        volume = await kube.get("PersistentVolume", "", name) if name else None
+    except Refused:
+        return None
+    affinity = ((volume or {}).get("spec", {}).get("nodeAffinity") or {}).get("required") or {}
+    found = [
+        value
+        for term in affinity.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+        if expression.get("key") == HOSTNAME and expression.get("operator") == "In"
+        for value in expression.get("values") or ()
+    ]
+    return tuple(found) or None
 
 
 async def _ask(
     members: Members, desired: Desired, lists: Lists
-) -> tuple[dict[int, Answer], dict[int, str]]:
-    """Ask every pod that has an address; say of the others why they were not asked."""
+) -> tuple[dict[int, Answer], dict[int, str], float]:
+    """Ask every pod that has an address; say of the others why they were not asked.
+
+    Also returns when the leader answered. Where a silent member made us wait, the leader is asked
+    once more, so that what is decided stands on a fresh word.
+    """
     answers: dict[int, Answer] = {}
     silences: dict[int, str] = {}
 
@@ -152,12 +246,20 @@ async def _ask(
             address = Address(pod.serial, pod.ip, desired.host(pod.serial))
             answers[pod.serial] = await members.ask(address)
         except OperatorError as error:
+            answers.pop(pod.serial, None)
             silences[pod.serial] = str(error)
 
+    asked_s = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for pod in lists.pods:
             group.create_task(ask(pod))
-    return dict(sorted(answers.items())), dict(sorted(silences.items()))
+    if time.monotonic() - asked_s > SLOW_S:
+        leaders = {serial for serial, answer in answers.items() if answer.role == "leader"}
+        asked_s = time.monotonic()
+        for pod in lists.pods:
+            if pod.serial in leaders:
+                await ask(pod)
+    return dict(sorted(answers.items())), dict(sorted(silences.items())), asked_s
 
 
 def _pod(item: Object) -> Pod | None:
@@ -193,13 +295,10 @@ def _pod(item: Object) -> Pod | None:
     )
 
 
-def _claim(item: Object) -> Claim | None:
-    serial = _serial(item)
-    if serial is None:
-        return None
+def _claim(item: Object, nodes: tuple[str, ...] | None) -> Claim:
     metadata = item["metadata"]
     return Claim(
-        serial=serial,
+        serial=_serial(item) or 0,
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],
@@ -212,6 +311,7 @@ def _claim(item: Object) -> Claim | None:
         created=_epoch(metadata.get("creationTimestamp", "")),
         quarantined=metadata.get("labels", {}).get(names.QUARANTINED) == "true",
         delete_after=float(_annotation(item, names.DELETE_AFTER) or 0.0),
+        nodes=nodes,
     )
 
 

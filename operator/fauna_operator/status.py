@@ -6,25 +6,39 @@ Trap: a pod that is Ready proves nothing about a majority; only the leader's con
 configuration does.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fauna_operator.model import Blocked, Desired, Latch, Observed, Plan
+from fauna_operator.model import (
+    Action,
+    Annotate,
+    Blocked,
+    ChangeMembership,
+    Delete,
+    Desired,
+    Latch,
+    Observed,
+    Plan,
+    Transfer,
+    WriteLatch,
+)
 from fauna_operator.model.desired import quorum
+from fauna_operator.model.observed import CONTACT_MS_MAX
 from fauna_operator.render import template_hash
 from fauna_operator.render.names import CLUSTER, COMPONENT
 
 Status = dict[str, Any]
 Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
 
-CONTACT_MS_MAX = 2_000
 QUIET_S_MAX = 15.0  # an election is shorter; a longer silence is an outage
 PROGRESS = {
     "Bootstrapping": "Bootstrapping",
     "CatchingUp": "Scaling",
     "ChangePending": "Scaling",
     "RolloutWaits": "Updating",
+    "RolloutStuck": "Stalled",
     "RemoveBlocked": "Stalled",
     "ReplaceBlocked": "Stalled",
     "Unschedulable": "Unschedulable",
@@ -32,10 +46,37 @@ PROGRESS = {
 }
 WORK = {
     "replace_lost": "Replacing",
+    "drop_lost_learner": "Replacing",
+    "drop_spare_learner": "Scaling",
+    "reach_voters": "Scaling",
     "reach_replicas": "Scaling",
-    "finish_learner": "Scaling",
     "roll_out": "Updating",
 }
+TYPES = {  # of an operation, by the rule that acts for it
+    "bootstrap": "Bootstrap",
+    "open_to_clients": "Bootstrap",
+    "replace_lost": "ReplaceMember",
+    "drop_lost_learner": "ReplaceMember",
+    "drop_spare_learner": "RemoveMember",
+    "retire_members": "RemoveMember",
+    "reach_voters": "AddMember",
+    "reach_replicas": "AddMember",
+    "roll_out": "Rollout",
+}
+CHANGES = {
+    "add_learner": "AddLearner",
+    "promote": "Promote",
+    "remove": "Remove",
+    "swap": "Swap",
+}
+HELD_UP = {  # reason -> type and step of the operation that it holds up
+    "Bootstrapping": ("Bootstrap", "FirstMember"),
+    "RemoveBlocked": ("RemoveMember", "Remove"),
+    "ReplaceBlocked": ("ReplaceMember", "AddLearner"),
+    "RolloutStuck": ("Rollout", "Stuck"),
+    "RolloutWaits": ("Rollout", "WaitForReady"),
+}
+WAITING = {"CatchingUp": "CatchUp", "Unschedulable": "CatchUp", "ChangePending": "Commit"}
 
 
 def status(
@@ -57,6 +98,7 @@ def status(
         "Progressing": progressing,
         "Degraded": degraded,
         "QuorumAtRisk": _at_risk(observed),
+        "TopologySatisfied": _topology(observed),
         "TLSReady": _tls(observed, blocked),
         "Paused": (_truth(desired.spec.paused), "Asked" if desired.spec.paused else "NotAsked", ""),
     }
@@ -67,9 +109,69 @@ def status(
         "selector": f"{CLUSTER}={desired.name},{COMPONENT}=member",
         **_counts(desired, observed),
         "members": _members(desired, observed),
+        **_operation(desired, observed, decided, now),
         "quarantinedVolumes": _quarantined(observed),
         "conditions": _conditions(verdicts, observed.status.get("conditions", ()), desired, now),
     }
+
+
+def _operation(desired: Desired, observed: Observed, decided: Plan, now: float) -> Status:
+    """Return what is being done, with the time at which it began; {} when nothing is.
+
+    Upkeep in between (a label, a pod on its volume) belongs to the operation before it.
+    """
+    before = observed.status.get("operation") or {}
+    found = _doing(desired, decided) or _held_up(before, decided)
+    if found is None:
+        return {"operation": before} if before and decided.actions else {}
+    same = ("type",) if found["type"] == "Rollout" else ("type", "member")
+    if all(before.get(key) == found.get(key) for key in same):
+        found["startedAt"] = before.get("startedAt", _iso(now))
+    return {"operation": {"startedAt": _iso(now), **found}}
+
+
+def _doing(desired: Desired, decided: Plan) -> Status | None:
+    kind = TYPES.get(decided.rule)
+    if kind is None or not decided.actions:
+        return None
+    action = decided.actions[0]
+    step, member = _step(desired, action)
+    if kind == "AddMember" and (step in ("Remove", "Transfer")):
+        kind = "RemoveMember"
+    if step in ("DeleteVolume", "Remember"):  # nobody waits for these
+        return None
+    return {"type": kind, "step": step, **({"member": member} if member else {})}
+
+
+def _step(desired: Desired, action: Action) -> tuple[str, str]:
+    found = type(action).__name__, ""
+    match action:
+        case ChangeMembership():
+            found = CHANGES[action.op], desired.member(action.serial)
+        case Transfer():
+            found = "Transfer", desired.member(action.leader)
+        case WriteLatch():
+            found = "TakeSerial", desired.member(action.latch.next_member_serial - 1)
+        case Delete():
+            found = "StopPod" if action.kind == "Pod" else "DeleteVolume", action.name
+        case Annotate():
+            found = "QuarantineVolume", action.name.removeprefix("data-")
+    return found
+
+
+def _held_up(before: Status, decided: Plan) -> Status | None:
+    for hindrance in reversed(decided.blocked):  # the final one stands last
+        if hindrance.reason in HELD_UP:
+            kind, step = HELD_UP[hindrance.reason]
+        elif hindrance.reason in WAITING:
+            kind, step = before.get("type", "AddMember"), WAITING[hindrance.reason]
+        else:
+            continue
+        waits = hindrance.reason in ("CatchingUp", "RolloutWaits", "ChangePending")
+        member = {"member": before["member"]} if before.get("member") else {}
+        blocked = {} if waits else {"blockedBy": f"{hindrance.reason}: {hindrance.message}"[:500]}
+        return {"type": kind, "step": step, **member, **blocked}
+    return None
 
 
 def _latch(latch: Latch | None) -> Status:
@@ -175,7 +277,7 @@ def _available(desired: Desired, observed: Observed) -> Verdict:
     leader, known, latch = observed.leader, observed.configuration, observed.status_latch
     if leader is not None and known is not None:
         if not leader.open:
-            return "False", "Bootstrapping", f"{len(known.voters)} of {desired.spec.replicas} vote"
+            return "False", "Bootstrapping", f"{len(known.voters)} of {desired.spec.voters} vote"
         down = [p.id for p in known.voters if not _healthy(observed, p.id)]
         if down:
             return "True", "QuorumDegraded", f"the leader does not hear members {down}"
@@ -193,7 +295,7 @@ def _leaderless(desired: Desired, observed: Observed) -> Verdict:
     members = sum(answer.state == "member" for answer in observed.answers.values())
     if not observed.answers:
         return "False", "Unreachable", "no member answers the operator"
-    voters = int(observed.status.get("voters", desired.spec.replicas))
+    voters = int(observed.status.get("voters", desired.spec.voters))
     if members < quorum(voters):
         return "False", "QuorumLost", f"{members} of {voters} voters answer; {quorum(voters)} must"
     return "False", "NoLeader", "members answer, but none of them can reach a majority"
@@ -212,8 +314,11 @@ def _ready(
         return "False", available[1], available[2]
     if decided.actions:
         return "False", "Working", str(decided)
-    unready = [pod.name for pod in observed.lists.pods if not pod.ready or pod.deleting]
-    if unready or len(observed.lists.pods) < desired.spec.replicas:
+    known = observed.configuration
+    members = [observed.pod(peer.id) for peer in known.members] if known else []
+    pods = [pod for pod in members if pod is not None]  # one that left may be stuck in its end
+    unready = [pod.name for pod in pods if not pod.ready or pod.deleting]
+    if unready or len(pods) < desired.spec.replicas:
         return "False", "MembersNotReady", f"{', '.join(unready) or 'a pod is missing'}"
     return "True", "AllMembersReady", ""
 
@@ -237,18 +342,60 @@ def _progressing(decided: Plan, blocked: Iterable[Blocked], observed: Observed) 
 
 def _degraded(desired: Desired, observed: Observed, blocked: Iterable[Blocked]) -> Verdict:
     for hindrance in blocked:
-        if hindrance.reason in ("ReplaceBlocked", "VolumeLost", "AuthorityLost"):
+        if hindrance.reason in ("ReplaceBlocked", "VolumeLost", "AuthorityLost", "RolloutStuck"):
             return "True", hindrance.reason, hindrance.message
     known = observed.configuration
     if known is None:
         formed = observed.status_latch is not None and observed.status_latch.bootstrapped
         return ("Unknown" if formed else "False"), "NoLeader", "the configuration is not known"
+    return _less_than_asked(desired, observed) or ("False", "FullRedundancy", "")
+
+
+def _less_than_asked(desired: Desired, observed: Observed) -> Verdict | None:
+    """Return the first thing that is less than what the spec asks for."""
+    spec, known = desired.spec, observed.configuration
+    assert known is not None, "asked only with a configuration"
     down = [peer.id for peer in known.voters if not _healthy(observed, peer.id)]
-    if down:
-        return "True", "MemberDown", f"the leader does not hear members {down}"
-    if len(known.voters) < desired.spec.replicas:
-        return "True", "VotersMissing", f"{len(known.voters)} of {desired.spec.replicas} vote"
-    return "False", "FullRedundancy", ""
+    away = [peer.id for peer in known.learners if not _healthy(observed, peer.id)]
+    met, reason, topology = _topology(observed)
+    strict = {
+        "NodeShared": spec.scheduling.node_anti_affinity == "Required",
+        "ZoneHoldsMajority": spec.scheduling.zone_spread == "Required",
+    }
+    found = (
+        (down, "MemberDown", f"the leader does not hear members {down}"),
+        (
+            len(known.voters) < spec.voters,
+            "VotersMissing",
+            f"{len(known.voters)} of {spec.voters} vote",
+        ),
+        (
+            len(known.learners) < spec.read_replicas,
+            "ReadReplicasMissing",
+            f"{len(known.learners)} of {spec.read_replicas} read replicas",
+        ),
+        (away, "ReadReplicaDown", f"the leader does not hear read replicas {away}"),
+        (met == "False" and strict.get(reason), "TopologyUnsatisfied", topology),
+    )
+    return next((("True", why, told) for holds, why, told in found if holds), None)
+
+
+def _topology(observed: Observed) -> Verdict:
+    """Tell whether voters stand on distinct nodes, and no zone of several has a majority."""
+    known, nodes = observed.configuration, observed.lists.nodes
+    if known is None or nodes is None:
+        return "Unknown", "NotKnown", "the configuration or the nodes are not known"
+    zones = {node.name: node.zone for node in nodes}
+    pods = [pod for peer in known.voters if (pod := observed.pod(peer.id)) and pod.node]
+    shared = [node for node, count in Counter(pod.node for pod in pods).items() if count > 1]
+    if shared:
+        return "False", "NodeShared", f"several voters run on {', '.join(sorted(shared))}"
+    held = Counter(zones.get(pod.node, "") for pod in pods)
+    several = len({zone for zone in zones.values() if zone}) > 1
+    full = [z for z, n in held.items() if z and n >= quorum(len(known.voters))]
+    if several and full and len(known.voters) > 1:
+        return "False", "ZoneHoldsMajority", f"a majority of the voters runs in zone {full[0]}"
+    return "True", "Spread", ""
 
 
 def _at_risk(observed: Observed) -> Verdict:

@@ -1,6 +1,9 @@
 """Whole stories: the operator's loop against a small model of Kubernetes and members."""
 
 import asyncio
+import contextlib
+import random
+from collections.abc import Callable
 
 import pytest
 
@@ -278,18 +281,129 @@ def test_two_lost_volumes_are_told_and_not_papered_over() -> None:
     assert 1 == world.formed
 
 
-@pytest.mark.parametrize("counts", [[5, 3], [1, 3], [5, 1], [3, 7, 3]])
+def ask(world: World, **spec: object) -> None:
+    """Edit the resource as a person does."""
+    resource = world.objects[names.KIND, NAME]
+    resource["spec"] |= spec
+    resource["metadata"]["generation"] += 1
+    world._bump(resource)
+
+
+def shape(world: World) -> tuple[int, int, int]:
+    """Return how many voters, read replicas and pods there are."""
+    return len(world.voters), len(world.learners), len(world.pods())
+
+
+SHAPES = {1: (1, 0, 1), 3: (3, 0, 3), 4: (3, 1, 4), 5: (5, 0, 5), 6: (5, 1, 6), 7: (5, 2, 7)}
+
+
+@pytest.mark.parametrize(
+    "counts", [[3, 5, 3, 1, 3, 4], [5, 4, 5], [4, 6, 5], [1, 4, 1], [3, 7, 3], [6, 4, 3]]
+)
 def test_scaling(counts: list[int]) -> None:
-    """Editing replicas adds and removes voters one by one; volumes that leave are put aside."""
+    """Editing replicas adds and removes members one by one; an odd number of them votes."""
     world = fresh()
     run(world)
     for count in counts:
-        world.objects[names.KIND, NAME]["spec"]["replicas"] = count
+        ask(world, replicas=count)
         run(world)
 
-        assert count == len(world.voters)
-        assert count == len(world.pods())
+        assert SHAPES[count] == shape(world)
         assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+        assert "operation" not in world.objects[names.KIND, NAME]["status"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(3, 5), (5, 3), (4, 5), (5, 4), (3, 1), (1, 3)])
+def test_a_change_of_mind_at_every_step(before: int, after: int) -> None:
+    """The spec goes back at each write of a scale: it ends as it was, without a scar."""
+
+    async def scale(world: World, stop_at: int) -> bool:
+        """Scale until so many writes were made; tell whether it was still under way then."""
+        loop = cluster(world)
+        ask(world, replicas=after)
+        began = len(world.log)
+        for _ in range(200):
+            written = len(world.log)
+            await loop.one_pass()
+            world.kubelets()
+            if len(world.log) - began >= stop_at:
+                return True
+            if len(world.log) == written:
+                return False
+        raise AssertionError("it does not end")
+
+    settled = fresh(replicas=before)
+    run(settled)
+    for writes in range(1, 200):
+        world = settled.copy()
+        under_way = asyncio.run(scale(world, writes))
+        ask(world, replicas=before)
+        run(world)
+        assert (writes, SHAPES[before]) == (writes, shape(world))
+        if not under_way:
+            break
+    assert writes > 5
+
+
+def test_eleven_members_in_whatever_order_they_are_listed() -> None:
+    """Five vote, six follow; every list comes in another order, and no member is mistaken."""
+    world = fresh(replicas=11)
+    world.shuffle = random.Random(7)
+    run(world)
+    assert (5, 6, 11) == shape(world)
+
+    ask(world, replicas=3)
+    run(world)
+
+    assert [1, 2, 3] == sorted(world.voters)
+    assert (3, 0, 3) == shape(world)
+    aside = {
+        name
+        for (kind, name), item in world.objects.items()
+        if kind == "PersistentVolumeClaim"
+        and item["metadata"]["labels"].get(names.QUARANTINED) == "true"
+    }
+    assert {f"data-{NAME}-{serial}" for serial in range(4, 12)} == aside
+
+
+def scaled(world: World) -> None:
+    ask(world, replicas=5)
+
+
+def volume_lost(world: World) -> None:
+    del world.objects["PersistentVolumeClaim", f"data-{NAME}-2"]
+    del world.objects["Pod", f"{NAME}-2"]
+
+
+def image_changed(world: World) -> None:
+    ask(world, image={"tag": "next"})
+
+
+def image_broken(world: World) -> None:
+    ask(world, image={"tag": "broken"})
+
+
+@pytest.mark.parametrize("trouble", [scaled, volume_lost, image_changed, image_broken])
+def test_an_operator_that_dies_after_every_write(trouble: Callable[[World], None]) -> None:
+    """Killed before its n-th write, for every n: the next operator arrives at the same end."""
+
+    settled = fresh(updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(settled)
+
+    def story(crash_after: int) -> World:
+        world = settled.copy()
+        trouble(world)
+        world.faults.crash_after = crash_after
+        with contextlib.suppress(Crash):
+            run(world)
+        run(world)
+        return world
+
+    expected = story(-1)
+    for n in range(len(expected.log) - len(settled.log)):
+        world = story(n)
+        assert (n, shape(expected)) == (n, shape(world))
+        assert (n, conditions(expected)) == (n, conditions(world))
 
 
 def test_a_rollout_takes_followers_first_and_the_leader_last() -> None:
@@ -309,6 +423,90 @@ def test_a_rollout_takes_followers_first_and_the_leader_last() -> None:
         f"delete Pod {NAME}-1",
     ] == gone
     assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def images(world: World) -> list[str]:
+    return [
+        world.objects["Pod", name]["spec"]["containers"][0]["image"].partition(":")[2]
+        for name in world.pods()
+    ]
+
+
+def test_a_template_that_does_not_start_is_tried_on_one_member_only() -> None:
+    """It gets the last good template back; the others were never touched; status says why."""
+    world = fresh(updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(world)
+    before = len(world.log)
+
+    ask(world, image={"tag": "broken"})
+    run(world)
+
+    gone = [line for line in world.log[before:] if line.startswith("delete Pod")]
+    assert [f"delete Pod {NAME}-2"] * 2 == gone
+    assert ["latest"] * 3 == images(world)
+    assert ("True", "RolloutStuck") == conditions(world)["Degraded"]
+    assert ("True", "QuorumHealthy") == conditions(world)["Available"]
+    operation = world.objects[names.KIND, NAME]["status"]["operation"]
+    assert ("Rollout", "Stuck") == (operation["type"], operation["step"])
+    assert f"{NAME}-template" in operation["blockedBy"]
+
+
+@pytest.mark.parametrize("then", ["latest", "next"])
+def test_a_rollout_that_is_stuck_goes_on_with_another_spec(then: str) -> None:
+    """Correcting the spec, or taking it back, is all that it needs."""
+    world = fresh(updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(world)
+    ask(world, image={"tag": "broken"})
+    run(world)
+
+    ask(world, image={"tag": then})
+    run(world)
+
+    assert [then] * 3 == images(world)
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_a_failed_template_is_tried_again_on_request() -> None:
+    """Without the key `failed` the same template is tried again; the registry is well by now."""
+    world = fresh(updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(world)
+    ask(world, image={"tag": "broken"})
+    run(world)
+    world.bad_tag = ""
+
+    del world.objects["ConfigMap", f"{NAME}-template"]["data"]["failed"]
+    run(world)
+
+    assert ["broken"] * 3 == images(world)
+
+
+def test_a_single_member_gets_its_template_back_without_a_leader() -> None:
+    """With one member nobody leads while its pod does not start: it goes back all the same."""
+    world = fresh(replicas=1, updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(world)
+
+    ask(world, image={"tag": "broken"})
+    run(world)
+
+    assert ["latest"] == images(world)
+    assert ("True", "QuorumHealthy") == conditions(world)["Available"]
+
+
+def test_a_scale_in_the_middle_of_a_rollout() -> None:
+    """Both arrive: five members, all with the new image."""
+    world = fresh()
+    run(world)
+    ask(world, image={"tag": "next"})
+    loop = cluster(world)
+    for _ in range(4):
+        asyncio.run(loop.one_pass())
+        world.kubelets()
+
+    ask(world, replicas=5)
+    run(world)
+
+    assert (5, 0, 5) == shape(world)
+    assert ["next"] * 5 == images(world)
 
 
 def test_an_api_server_that_is_away_changes_nothing() -> None:

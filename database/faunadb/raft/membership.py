@@ -23,7 +23,7 @@ from faunadb.raft.entries import (
 )
 
 VOTERS_MAX = 7  # beyond that every write waits for more disks and survives nothing more
-MEMBERS_MAX = 16  # voters and learners; each costs the leader a stream of entries
+MEMBERS_MAX = 32  # voters and learners, 31 and a successor; each costs a stream of entries
 NONCE_BYTES = 16
 
 EMPTY_CONFIGURATION = Configuration(voters=())

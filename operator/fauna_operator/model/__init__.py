@@ -18,6 +18,7 @@ from fauna_operator.model.actions import (
     MakeRootSecret,
     Open,
     Plan,
+    Remember,
     Transfer,
     WriteLatch,
 )
@@ -35,6 +36,7 @@ from fauna_operator.model.observed import (
     Peer,
     Pod,
     Progress,
+    Templates,
 )
 
 __all__ = [
@@ -64,7 +66,9 @@ __all__ = [
     "Plan",
     "Pod",
     "Progress",
+    "Remember",
     "Spec",
+    "Templates",
     "Transfer",
     "WriteLatch",
 ]

@@ -65,6 +65,7 @@ class Delete(msgspec.Struct, frozen=True, tag=True):
     uid: str
     resource_version: str
     why: str
+    force: bool = False  # its node is gone: do not wait for a kubelet's word
 
     def __str__(self) -> str:
         return f"delete {self.kind} {self.name} ({self.why})"
@@ -122,6 +123,16 @@ class Open(msgspec.Struct, frozen=True, tag=True):
         return f"open with {self.voters} voters"
 
 
+class Remember(msgspec.Struct, frozen=True, tag=True):
+    """Store what is known of templates, so that a bad one can be undone."""
+
+    manifest: Manifest
+    why: str
+
+    def __str__(self) -> str:
+        return f"remember {self.why}"
+
+
 Change = Literal["add_learner", "promote", "remove", "swap"]
 
 
@@ -158,6 +169,7 @@ Action = (
     | Apply
     | Annotate
     | Delete
+    | Remember
     | MakeAuthority
     | MakeRootSecret
     | IssueCertificate

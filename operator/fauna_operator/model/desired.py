@@ -4,10 +4,21 @@ The defaults stand here and in `crds/faunaclusters.yaml`; a test holds the two t
 Trap: a field is added here only together with the code that honours it.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+
+def seconds(text: str) -> float:
+    """Return what a duration such as `1h30m` is in seconds; "" is 0.
+
+    >>> seconds("1h30m"), seconds("15s")
+    (5400.0, 15.0)
+    """
+    units = {"h": 3_600.0, "m": 60.0, "s": 1.0}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"(\d+)([hms])", text))
 
 
 class Image(msgspec.Struct, frozen=True, rename="camel"):
@@ -67,10 +78,18 @@ class Auth(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SelfHealing(msgspec.Struct, frozen=True, rename="camel"):
-    """What the operator may do about a lost volume without asking."""
+    """What the operator may do about a lost member without asking."""
 
     enabled: bool = True
     max_replacements_per_hour: int = 2
+    unreachable_after: str = ""  # a member with its volume; "": never
+
+
+class UpdateStrategy(msgspec.Struct, frozen=True, rename="camel"):
+    """How pods are taken one after the other when what they run changes."""
+
+    member_ready_timeout: str = "15m"  # a member that takes longer stops the rollout
+    min_ready_seconds: int = 15  # Ready for so long before the next one is taken
 
 
 class Spec(msgspec.Struct, frozen=True, rename="camel"):
@@ -78,13 +97,26 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
 
     storage: Storage
     replicas: int = 3
+    max_voters: int = 5
     image: Image = Image()
     resources: Resources = Resources()
     scheduling: Scheduling = Scheduling()
     auth: Auth = Auth()
     self_healing: SelfHealing = SelfHealing()
+    update_strategy: UpdateStrategy = UpdateStrategy()
     paused: bool = False
     deletion_protection: bool = False  # kept by the chart's policy, not by the operator
+
+    @property
+    def voters(self) -> int:
+        """Return how many members vote: odd, because an even one more survives no more."""
+        most = min(self.replicas, self.max_voters)
+        return most if most % 2 else most - 1
+
+    @property
+    def read_replicas(self) -> int:
+        """Return how many members get the log and never count."""
+        return self.replicas - self.voters
 
 
 class Desired(msgspec.Struct, frozen=True):

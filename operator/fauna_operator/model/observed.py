@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from fauna_operator.model.desired import Spec
 from fauna_operator.model.latch import Latch
 
 Manifest = dict[str, Any]
+CONTACT_MS_MAX = 2_000  # what the leader heard longer ago says nothing about now
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -54,6 +56,7 @@ class Claim(msgspec.Struct, frozen=True):
     created: float = 0.0
     quarantined: bool = False
     delete_after: float = 0.0
+    nodes: tuple[str, ...] | None = None  # that its volume is bound to; None: to none, or unknown
 
 
 class ConfigurationId(msgspec.Struct, frozen=True):
@@ -139,6 +142,17 @@ class Node(msgspec.Struct, frozen=True):
 
     name: str
     ready: bool
+    hostname: str = ""  # its label: what local volumes are bound to
+    zone: str = ""  # by spec.scheduling.zoneKey
+    out_of_service: bool = False  # a person says that it is off for good
+
+
+class Templates(msgspec.Struct, frozen=True):
+    """What the ConfigMap `{cluster}-template` remembers of rollouts."""
+
+    good: str = ""  # hash of the last template with which all members were Ready
+    spec: Spec | None = None  # that rendered it
+    failed: str = ""  # hash of the template with which a member did not become Ready
 
 
 class Lists(msgspec.Struct, frozen=True):
@@ -151,6 +165,7 @@ class Lists(msgspec.Struct, frozen=True):
     authority: str | None = None  # fingerprint of the CA; None: there is none
     root_secret: bool = False
     nodes: tuple[Node, ...] | None = None  # None: we may not list nodes
+    templates: Templates = Templates()
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -167,7 +182,12 @@ class Observed(msgspec.Struct, frozen=True):
     silences: Mapping[int, str] = {}  # why not, by serial
     silent_s: Mapping[int, float] = {}  # for how long this process has not heard a member
     idle_s: Mapping[int, float] = {}  # for how long a learner's match has not moved
+    unheard_s: Mapping[int, float] = {}  # for how long no leader has heard a member
+    node_gone_s: Mapping[int, float] = {}  # for how long the node of a volume is not there
+    ready_s: Mapping[str, float] = {}  # for how long a pod has been Ready, by uid
+    unready_s: Mapping[str, float] = {}  # for how long it has not been
     leader_silent_s: float | None = None  # since a leader was seen; None: never by this process
+    answered_s: float | None = None  # when the leader answered, on the monotonic clock
     fresh_id: str = ""  # 32 hex digits drawn for this pass, used by nobody yet
 
     @property

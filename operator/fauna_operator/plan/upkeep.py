@@ -60,13 +60,19 @@ def keep_objects(view: View) -> Outcome:
             actions.append(MakeRootSecret(desired.root_secret, key))
     if lists.authority is not None:
         actions.extend(_certificates(view, lists.authority))
-    configuration = view.observed.configuration
-    voters = len(configuration.voters) if configuration else desired.spec.replicas
-    for manifest in (*services(desired), budget(desired, voters)):
+    for manifest in (*services(desired), budget(desired, _voters(view))):
         live = lists.objects.get(f"{manifest['kind']}/{manifest['metadata']['name']}")
         if not holds(live, manifest):
             actions.append(Apply(manifest))
     return Outcome(tuple(actions), notes.blocked)
+
+
+def _voters(view: View) -> int:
+    """Return how many vote; without a leader as many as the last one said, never fewer."""
+    configuration = view.observed.configuration
+    if configuration is not None:
+        return len(configuration.voters)
+    return int(view.observed.status.get("voters", view.desired.spec.voters))
 
 
 def _certificates(view: View, authority: str) -> list[Action]:
@@ -96,18 +102,27 @@ def keep_claims(view: View) -> Outcome:
     configuration = view.observed.configuration
     if view.latch.bootstrapped and configuration is None:
         return NOTHING
-    held = configuration and {p.id for p in (*configuration.voters, *configuration.voters_outgoing)}
+    held = set[int]()
+    if configuration is not None:
+        held = {peer.id for peer in (*configuration.voters, *configuration.voters_outgoing)}
+        held |= {p.id for p in configuration.learners if _had_data(view, p.id)}
     replaces = view.lost_voters[0][0].id if configuration and view.lost_voters else 0
     missing = [
         serial
         for serial in view.serials
-        if view.observed.claim(serial) is None and serial not in (held or ())
+        if view.observed.claim(serial) is None and serial not in held
     ]
     return Outcome(
         tuple(
             Create(claim(view.desired, view.latch, serial, replaces=replaces)) for serial in missing
         )
     )
+
+
+def _had_data(view: View, serial: int) -> bool:
+    """Tell whether a learner acknowledged something to the leader that it has now."""
+    progress = view.observed.progress(serial)
+    return progress is not None and progress.match > 0
 
 
 def keep_pods(view: View) -> Outcome:
@@ -117,26 +132,38 @@ def keep_pods(view: View) -> Outcome:
         volume = view.observed.claim(serial)
         usable = volume is not None and not volume.deleting and not volume.quarantined
         if usable and view.observed.pod(serial) is None:
-            found.append(Create(pod(view.desired, view.latch, serial)))
+            found.append(Create(pod(view.rendered, view.latch, serial)))
     return Outcome(tuple(found))
 
 
 def clear_broken_pods(view: View) -> Outcome:
-    """Delete pods that ended, and pods that cannot start and are rendered differently by now."""
-    wanted = template_hash(view.desired)
+    """Delete pods that ended, that cannot start and would be rendered differently by now.
+
+    A pod that is stuck in its end goes by force only when nothing of it can run any more: its
+    node is not there, or a person marked it as out of service.
+    """
+    wanted = template_hash(view.rendered)
     found = []
     for seen in view.observed.lists.pods:
         if seen.deleting:
-            continue
-        if seen.phase in ("Failed", "Succeeded"):
+            if view.node_is_gone(seen):
+                found.append(_delete_pod(seen, "its node is gone", force=True))
+        elif seen.phase in ("Failed", "Succeeded"):
             found.append(_delete_pod(seen, seen.phase))
         elif seen.template_hash != wanted and _cannot_start(seen):
             found.append(_delete_pod(seen, "cannot start, and its template changed"))
+        elif seen.template_hash != wanted and _gave_up(view, seen):
+            found.append(_delete_pod(seen, "did not become Ready, and its template changed"))
     return Outcome(tuple(found))
 
 
 def _cannot_start(seen: Pod) -> bool:
     return not seen.ready and (seen.waiting in CANNOT_START or bool(seen.unschedulable))
+
+
+def _gave_up(view: View, seen: Pod) -> bool:
+    """Tell whether a pod runs, is not Ready for too long, and takes no part in the cluster."""
+    return not seen.ready and view.overdue(seen) and not view.healthy(seen.serial)
 
 
 def keep_marks(view: View) -> Outcome:
@@ -151,6 +178,10 @@ def keep_marks(view: View) -> Outcome:
         if seen.role != role and not seen.deleting:
             found.append(_mark(seen, labels={ROLE: role}, why=role))
     recorded = {peer.id: peer.nonce for peer in configuration.voters}
+    for peer in configuration.learners:
+        progress = view.observed.progress(peer.id)
+        if progress is not None and progress.match:
+            recorded[peer.id] = progress.nonce
     for volume in view.observed.lists.claims:
         nonce = recorded.get(volume.serial)
         if nonce and not volume.nonce and not volume.deleting:
@@ -206,8 +237,8 @@ def _mark(
     )
 
 
-def _delete_pod(seen: Pod, why: str) -> Delete:
-    return Delete("Pod", seen.name, seen.uid, seen.resource_version, why)
+def _delete_pod(seen: Pod, why: str, *, force: bool = False) -> Delete:
+    return Delete("Pod", seen.name, seen.uid, seen.resource_version, why, force=force)
 
 
 def _delete_claim(seen: Claim) -> Delete:

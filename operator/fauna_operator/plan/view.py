@@ -17,13 +17,16 @@ from fauna_operator.model import (
     Latch,
     Observed,
     Peer,
+    Pod,
 )
-from fauna_operator.model.desired import quorum
+from fauna_operator.model.desired import quorum, seconds
 from fauna_operator.model.latch import merge
+from fauna_operator.model.observed import CONTACT_MS_MAX
+from fauna_operator.render import template_hash
 
-CONTACT_MS_MAX = 2_000  # an answer older than this says nothing about now
 LAG_ENTRIES_MAX = 1_000  # more is behind; the readiness of a member uses the same number
 EXIT_IDENTITY = 78  # sysexits EX_CONFIG: identity or corruption
+NODE_GONE_S_MAX = 60.0  # a kubelet that starts anew may register its node again
 EMPTY = "its volume is empty"
 # the reasons of exit 78 that say "this directory cannot be believed"; "identity" is a person's work
 CORRUPT = frozenset({"chain", "frame", "header", "log", "snapshot", "state"})
@@ -85,8 +88,8 @@ class View:
     def serials(self) -> tuple[int, ...]:
         """Return the members that should have a pod.
 
-        Before there is a configuration the first ones; then those in it, and until clients are
-        let in also those that wait for their turn. Unknown configuration: whoever has a volume.
+        Before there is a configuration the first ones; then those in it, and those of the first
+        that wait for their turn. Unknown configuration: whoever has a volume.
         """
         latch, leader = self.latch, self.observed.leader
         if not latch.bootstrapped:
@@ -96,12 +99,37 @@ class View:
             return tuple(sorted(claim.serial for claim in claims))
         members = [peer.id for peer in leader.configuration.members]
         missing = max(0, self.desired.spec.replicas - len(members))
-        waiting = () if leader.open else self.joining[:missing]
-        return tuple(sorted({*members, *waiting}))
+        volumes = {claim.serial for claim in self.observed.lists.claims if not claim.quarantined}
+        waiting = [serial for serial in self.joining if not leader.open or serial in volumes]
+        return tuple(sorted({*members, *waiting[:missing]}))
+
+    @cached_property
+    def rendered(self) -> Desired:
+        """Return what pods are rendered from: the spec, or the last good one if that failed."""
+        good = self.observed.lists.templates.spec
+        if not self.template_failed or good is None:
+            return self.desired
+        return msgspec.structs.replace(self.desired, spec=good)
+
+    @cached_property
+    def asked_hash(self) -> str:
+        """Return the hash of the template that the spec asks for."""
+        return template_hash(self.desired)
+
+    @property
+    def template_failed(self) -> bool:
+        """Tell whether a member did not become Ready with what the spec asks for."""
+        known = self.observed.lists.templates
+        return known.failed == self.asked_hash and known.good not in ("", known.failed)
+
+    def overdue(self, pod: Pod) -> bool:
+        """Tell whether a pod has not become Ready for longer than it may take."""
+        limit_s = seconds(self.desired.spec.update_strategy.member_ready_timeout)
+        return self.observed.unready_s.get(pod.uid, 0.0) > limit_s
 
     def lost(self, peer: Peer) -> str:
-        """Return why a member's volume is lost for ever, "" when it is not known to be."""
-        return self._lost_claim(peer) or self._lost_directory(peer)
+        """Return why a member is lost for ever, "" when it is not known to be."""
+        return self._lost_claim(peer) or self._lost_directory(peer) or self._lost_node(peer)
 
     def _lost_claim(self, peer: Peer) -> str:
         claim = self.observed.claim(peer.id)
@@ -112,19 +140,46 @@ class View:
         return "its volume is gone" if claim.phase == "Lost" else ""
 
     def _lost_directory(self, peer: Peer) -> str:
+        """Hold what lies on the volume against what was there when we looked before."""
         answer, pod = self.observed.answers.get(peer.id), self.observed.pod(peer.id)
+        claim = self.observed.claim(peer.id)
+        held = peer.nonce or (claim.nonce if claim is not None else "")
         if answer is not None and answer.state == "waiting":
-            return EMPTY
-        if answer is not None and peer.nonce is not None and answer.nonce != peer.nonce:
+            return EMPTY if held or peer in self.configuration.voters else ""
+        if answer is not None and held and answer.nonce not in (held, None):
             return "its volume holds another directory"
         stopped = answer is None and pod is not None and not pod.ready
         if stopped and pod is not None and pod.exit_code == EXIT_IDENTITY:
             return pod.exit_detail or pod.exit_reason if pod.exit_reason in CORRUPT else ""
         return ""
 
+    def _lost_node(self, peer: Peer) -> str:
+        """Judge by what lasted: each of these may be over in a minute, but for the timers."""
+        observed = self.observed
+        if peer.id in observed.answers:
+            return ""
+        if observed.node_gone_s.get(peer.id, 0.0) > NODE_GONE_S_MAX:
+            return "the node of its volume is gone"
+        after = self.desired.spec.self_healing.unreachable_after
+        unheard_s = observed.unheard_s.get(peer.id, 0.0)
+        if after and unheard_s > seconds(after) and not self._explained(peer.id):
+            return f"unreachable for longer than {after}"
+        return ""
+
+    def _explained(self, serial: int) -> bool:
+        """Tell whether silence has a cause that another member would share, or is no wonder."""
+        pod, claim = self.observed.pod(serial), self.observed.claim(serial)
+        if claim is not None and not claim.nonce:  # it never joined
+            return True
+        if pod is None or pod.ready:
+            return pod is None
+        fails = bool(pod.node) and self.node_is_ready(pod)  # its kubelet says why
+        rolling = self.observed.lists.templates.good not in ("", self.asked_hash)
+        return fails or (rolling and pod.template_hash == self.asked_hash)
+
     @cached_property
     def lost_voters(self) -> tuple[tuple[Peer, str], ...]:
-        """Return the voters without a volume, with the reason, in order of ids."""
+        """Return the voters that are lost, with the reason, in order of ids."""
         found = ((peer, self.lost(peer)) for peer in self.configuration.voters)
         return tuple(sorted(((peer, why) for peer, why in found if why), key=lambda p: p[0].id))
 
@@ -139,6 +194,24 @@ class View:
             and progress.last_contact_ms <= CONTACT_MS_MAX
             and progress.lag <= LAG_ENTRIES_MAX
         )
+
+    def zone(self, serial: int) -> str:
+        """Return where a member runs, "" when that is not known."""
+        pod = self.observed.pod(serial)
+        nodes = self.observed.lists.nodes or ()
+        return next((node.zone for node in nodes if pod and node.name == pod.node), "")
+
+    def node_is_gone(self, pod: Pod) -> bool:
+        """Tell whether nothing of a pod can run any more: no such node, or out of service."""
+        nodes = {node.name: node for node in self.observed.lists.nodes or ()}
+        if not nodes or not pod.node:
+            return False
+        return pod.node not in nodes or nodes[pod.node].out_of_service
+
+    def node_is_ready(self, pod: Pod) -> bool:
+        """Tell whether a pod's node is well; so is one that we may not see, or none yet."""
+        nodes = {node.name: node.ready for node in self.observed.lists.nodes or ()}
+        return nodes.get(pod.node, not nodes or not pod.node)
 
     def survives(self, without: int, *, voters_after: int) -> bool:
         """Tell whether the healthy voters other than `without` are a majority afterwards."""

@@ -13,6 +13,7 @@ from fauna_operator.render.identity import (
 )
 from fauna_operator.render.network import budget, holds, services
 from fauna_operator.render.pods import pod, template_hash
+from fauna_operator.render.templates import template_map, templates_of
 
 __all__ = [
     "budget",
@@ -25,4 +26,6 @@ __all__ = [
     "pod",
     "services",
     "template_hash",
+    "template_map",
+    "templates_of",
 ]

@@ -39,7 +39,7 @@ def budget(desired: Desired, voters: int) -> Manifest:
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(desired, desired.name),
         "spec": {
-            "minAvailable": quorum(max(voters, desired.spec.replicas)),
+            "minAvailable": quorum(max(voters, desired.spec.voters)),
             "selector": {
                 "matchLabels": {names.CLUSTER: desired.name},
                 "matchExpressions": [

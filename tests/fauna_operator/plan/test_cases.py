@@ -2,8 +2,9 @@
 
 Shorthand of a case: `pods` and `claims` are serials, or mappings of what differs; `voters` and
 `learners` make a committed configuration shown by `leader` (default: the first voter); `silent`
-do not answer, `behind` have not caught up, `waiting` answer from an empty directory. What is not
-named is as it should be.
+do not answer, `behind` have not caught up, `waiting` answer from an empty directory; `*_s` are
+durations by serial; `templates` is what is remembered of rollouts. What is not named is as it
+should be.
 """
 
 from pathlib import Path
@@ -27,6 +28,7 @@ from fauna_operator.model import (
     Peer,
     Pod,
     Progress,
+    Templates,
 )
 from fauna_operator.plan import plan
 from fauna_operator.render import budget, services, template_hash
@@ -47,10 +49,29 @@ def test_case(case: dict[str, Any]) -> None:
 
     decided = plan(desired, observed(case, desired), NOW)
 
-    expected = [text.replace("HASH", template_hash(desired)) for text in case.get("actions", [])]
+    names = hashes(desired)
+    expected = [_filled(text, names) for text in case.get("actions", [])]
     assert expected == [str(action) for action in decided.actions]
     assert case.get("blocked", []) == [blocked.reason for blocked in decided.blocked]
     assert case.get("rule", decided.rule) == decided.rule
+
+
+def hashes(desired: Desired) -> dict[str, str]:
+    """Return HASH, of what is asked, and GOOD, of what was before."""
+    return {"HASH": template_hash(desired), "GOOD": template_hash(before(desired))}
+
+
+def before(desired: Desired) -> Desired:
+    """Return the same with the image that ran before."""
+    image = msgspec.structs.replace(desired.spec.image, tag="before")
+    spec = msgspec.structs.replace(desired.spec, image=image)
+    return msgspec.structs.replace(desired, spec=spec)
+
+
+def _filled(text: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        text = text.replace(name, value)
+    return text
 
 
 def wanted(case: dict[str, Any]) -> Desired:
@@ -75,6 +96,12 @@ def observed(case: dict[str, Any], desired: Desired) -> Observed:
         answers=_answers(case),
         silences=dict.fromkeys(case.get("silent", []), "no answer"),
         idle_s=case.get("idle_s", {}),
+        unheard_s=case.get("unheard_s", {}),
+        node_gone_s=case.get("node_gone_s", {}),
+        ready_s={f"p{serial}": 1000.0 for serial in range(20)}
+        | {f"p{serial}": s for serial, s in case.get("ready_s", {}).items()},
+        unready_s={f"p{serial}": s for serial, s in case.get("unready_s", {}).items()},
+        status=case.get("status", {}),
         fresh_id=ID,
     )
 
@@ -94,9 +121,9 @@ def _latch(given: Any) -> Latch | None:
 
 def _lists(case: dict[str, Any], desired: Desired, latch: Latch | None) -> Lists:
     known = case.get("objects") != "none"
-    voters = len(case.get("voters", [])) or desired.spec.replicas
+    voters = case.get("budget") or len(case.get("voters", [])) or desired.spec.voters
     manifests = (*services(desired), budget(desired, voters))
-    lasting = dict.fromkeys(range(1, 10), NOW + 60 * 86400)
+    lasting = dict.fromkeys(range(1, 20), NOW + 60 * 86400)
     lasting |= dict.fromkeys(case.get("expiring", []), NOW + 5 * 86400)
     return Lists(
         pods=tuple(_pod(given, case, desired) for given in case.get("pods", [])),
@@ -109,8 +136,22 @@ def _lists(case: dict[str, Any], desired: Desired, latch: Latch | None) -> Lists
         },
         authority="ca" if known and case.get("authority") != "none" else None,
         root_secret=known and case.get("root_secret", True),
-        nodes=tuple(Node(str(n), up) for n, up in enumerate(case.get("nodes", [True]))),
+        nodes=tuple(_node(n, given) for n, given in enumerate(case.get("nodes", [True]))),
+        templates=_templates(case, desired),
     )
+
+
+def _node(number: int, given: Any) -> Node:
+    more = given if isinstance(given, dict) else {"ready": given}
+    return msgspec.convert({"name": str(number), "ready": True, **more}, Node)
+
+
+def _templates(case: dict[str, Any], desired: Desired) -> Templates:
+    """By default what is asked is what is known to be good; `good: GOOD` is what was before."""
+    names = hashes(desired)
+    given = {k: _filled(v, names) for k, v in case.get("templates", {"good": "HASH"}).items()}
+    spec = before(desired).spec if given.get("good") == names["GOOD"] else desired.spec
+    return Templates(spec=spec, **given)
 
 
 def _pod(given: Any, case: dict[str, Any], desired: Desired) -> Pod:
@@ -126,6 +167,8 @@ def _pod(given: Any, case: dict[str, Any], desired: Desired) -> Pod:
         "role": "leader" if serial == _leader(case) else role,
         "template_hash": template_hash(desired),
     }
+    if "template_hash" in more:
+        more = {**more, "template_hash": _filled(more["template_hash"], hashes(desired))}
     return msgspec.convert(base | more, Pod)
 
 
@@ -171,6 +214,7 @@ def _answers(case: dict[str, Any]) -> dict[int, Answer]:
                 Progress(
                     serial,
                     nonce=f"n{serial}",
+                    match=case.get("match", {}).get(serial, 100 if serial in given else 0),
                     last_contact_ms=10 if serial in answers and serial not in waiting else None,
                     caught_up=serial not in case.get("behind", []),
                 )

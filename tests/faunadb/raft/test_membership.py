@@ -64,7 +64,7 @@ def test_promotion_names_the_directory() -> None:
         (add_learner(configuration(3), peer(2)), "member 2 is in the configuration already"),
         (
             add_learner(configuration(3, MEMBERS_MAX - 3), peer(99)),
-            "a cluster has at most 16 members",
+            "a cluster has at most 32 members",
         ),
         (promote(configuration(3), peer(9)), "member 9 is not a learner"),
         (promote(configuration(3), peer(2)), "member 2 is not a learner"),
