@@ -39,6 +39,7 @@ _STATUS: dict[str, int] = {
     "change_refused": 409,
     "already_initialized": 409,
     "voters_missing": 409,
+    "log_gone": 410,
     "snapshot_gone": 412,
     "request_size_exceeded": 413,
     "waiting": 503,
@@ -66,6 +67,7 @@ class AdminServer:
         app.router.add_post("/cluster/membership", self._membership)
         app.router.add_post("/cluster/transfer", self._transfer)
         app.router.add_get("/snapshot", self._snapshot, allow_head=False)
+        app.router.add_get("/log", self._log, allow_head=False)
         app.router.add_get("/metrics", self._metrics, allow_head=False)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
@@ -146,6 +148,22 @@ class AdminServer:
         await response.write_eof()
         return response
 
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        stream = await self._administration.log(_from(request))
+        headers = {
+            "content-type": "application/octet-stream",
+            "x-fauna-incarnation": str(stream.incarnation),
+            "x-fauna-incarnation-salt": stream.incarnation_salt,
+            "x-fauna-log-last": str(stream.last),
+        }
+        response = web.StreamResponse(headers=headers)
+        async with aclosing(stream.chunks) as chunks:
+            await response.prepare(request)
+            async for chunk in chunks:
+                await response.write(chunk)
+        await response.write_eof()
+        return response
+
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(
             body=self._administration.metrics(),
@@ -212,6 +230,16 @@ def _range(request: web.Request) -> tuple[int, str | None]:
     return int(number), digest
 
 
+def _from(request: web.Request) -> int:
+    """Return the entry from which the log is wanted."""
+    asked = request.query.get("from", "")
+    if not asked.isdecimal() or not 1 <= len(asked) <= 18 or request.query.keys() - {"from"}:
+        raise Refused("invalid_request", "the query string is from=INDEX")
+    if int(asked) < 1:
+        raise Refused("invalid_request", "the log begins at 1")
+    return int(asked)
+
+
 def _fresh(request: web.Request) -> bool:
     """Return whether a snapshot of now is asked for; no other word is understood."""
     asked = request.query.get("fresh", "false")
@@ -248,9 +276,11 @@ def _refusal(refused: Refused) -> web.Response:
 
 
 def _error(code: str, message: str, refused: Refused | None = None) -> web.Response:
-    body = {
+    body: dict[str, Any] = {
         "error": {"code": code, "message": message},
         "leader": refused.leader if refused else None,
         "configuration": refused.configuration if refused else None,
     }
+    if refused is not None and refused.first is not None:
+        body["first"] = refused.first
     return web.Response(status=_STATUS[code], body=_encode(body), content_type="application/json")

@@ -68,6 +68,15 @@ class SnapshotStream(msgspec.Struct, frozen=True):
     chunks: AsyncGenerator[bytes, None]
 
 
+class LogStream(msgspec.Struct, frozen=True):
+    """Committed entries from the one that was asked for up to `last`, as records."""
+
+    incarnation: int
+    incarnation_salt: str  # 32 hex digits
+    last: int  # may lie before the first one asked for: then there are none
+    chunks: AsyncGenerator[bytes, None]
+
+
 class Administration(Protocol):
     """All but `metrics`, `ready` raise `node.report.Refused`."""
 
@@ -86,6 +95,10 @@ class Administration(Protocol):
 
         `fresh` takes one first, that holds everything acknowledged before the question.
         """
+        ...
+
+    async def log(self, start: int) -> LogStream:
+        """Open the committed log at entry `start`, at most up to what is committed now."""
         ...
 
     def metrics(self) -> bytes: ...

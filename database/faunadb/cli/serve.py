@@ -19,8 +19,9 @@ from typing import Any
 from faunadb.api.admin import AdminServer
 from faunadb.api.auth import Authenticator
 from faunadb.api.front import Front
-from faunadb.api.ports import SnapshotStream
+from faunadb.api.ports import LogStream, SnapshotStream
 from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, USAGE, fail, halt
+from faunadb.cli.log_stream import open_log
 from faunadb.cli.logs import Logger, log_changes
 from faunadb.cli.metrics import render_metrics
 from faunadb.cli.opening import Opening, describe
@@ -239,6 +240,9 @@ class MemberServer(Reports):
             size_bytes=source.data_bytes,
             chunks=source.chunks(offset),
         )
+
+    async def log(self, start: int) -> LogStream:
+        return open_log(self.node, start)
 
     def metrics(self) -> bytes:
         return render_metrics(self._running, self._front.hub, self.disk())

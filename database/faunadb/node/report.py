@@ -171,6 +171,7 @@ RefusalCode = Literal[
     "already_initialized",
     "voters_missing",
     "snapshot_gone",
+    "log_gone",
     "waiting",
     "unavailable",
     "outcome_unknown",
@@ -187,9 +188,11 @@ class Refused(Exception):
         *,
         leader: MemberName | None = None,
         configuration: ConfigurationReport | None = None,
+        first: int | None = None,
     ) -> None:
         super().__init__(message)
         self.code: RefusalCode = code
         self.message = message
         self.leader = leader
         self.configuration = configuration
+        self.first = first  # of `log_gone`: the first entry that is still there

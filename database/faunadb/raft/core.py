@@ -218,6 +218,19 @@ class Core:
         last, ticks = s.log.last.index, s.config.election_ticks
         return tuple(s.peers[member].view(last, s.now, ticks) for member in sorted(s.peers))
 
+    def committed_after(
+        self, index: Index, through: Index, *, entries_max: int, bytes_max: int
+    ) -> tuple[Entry, ...]:
+        """Return committed entries in (index, through], bounded, but at least one if there is one.
+
+        Assertion: `index` was not cut.
+        """
+        log = self._s.log
+        end = min(through, log.commit, index + entries_max)
+        if end <= index:
+            return ()
+        return tuple(log.between(index, min(end, log.batch_end(index + 1, bytes_max))))
+
     def entries_after(self, index: Index) -> tuple[Entry, ...]:
         """Return the tail of the log behind `index` (assertion: not cut)."""
         return tuple(self._s.log.between(index, self._s.log.last.index))

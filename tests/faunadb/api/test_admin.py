@@ -16,7 +16,7 @@ import pytest
 
 from faunadb.api.admin import AdminServer
 from faunadb.api.dev_ca import write_dev_ca
-from faunadb.api.ports import SnapshotStream
+from faunadb.api.ports import LogStream, SnapshotStream
 from faunadb.net.tls import client_context, server_context
 from faunadb.node.report import (
     ClusterReport,
@@ -95,6 +95,15 @@ class FakeAdministration:
                 yield data[at : at + 50]
 
         return SnapshotStream("ab" * 32, 3, 7, len(data), chunks())
+
+    async def log(self, start: int) -> LogStream:
+        self._took(start)
+
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            yield b"three "
+            yield b"records"
+
+        return LogStream(2, "cd" * 16, start + 2, chunks())
 
     def metrics(self) -> bytes:
         return b"faunadb_up 1\n"
@@ -301,12 +310,30 @@ async def test_a_fresh_snapshot_is_asked_for_in_one_way(door: Door) -> None:
     assert 400 == (await door.call("GET", "/snapshot?stale=true"))[0]
 
 
+async def test_the_log_streams_from_where_it_is_asked(door: Door) -> None:
+    """The headers say of which incarnation it is, and up to where."""
+    status, body, headers = await door.call("GET", "/log?from=41")
+    assert (200, b"three records") == (status, body)
+    assert ("2", "cd" * 16) == (headers["x-fauna-incarnation"], headers["x-fauna-incarnation-salt"])
+    assert "43" == headers["x-fauna-log-last"]
+    assert [41] == door.administration.asked
+    for wrong in ("", "?from=", "?from=0", "?from=-1", "?from=1&to=2", "?from=" + "9" * 19):
+        assert 400 == (await door.call("GET", f"/log{wrong}"))[0]
+
+
+async def test_a_log_that_was_cut_says_where_it_begins(door: Door) -> None:
+    """410 names the first entry that is left."""
+    door.administration.refuse = Refused("log_gone", "the log begins at 4001 here", first=4001)
+    status, body, _ = await door.call("GET", "/log?from=7")
+
+    assert (410, EXAMPLES["error 410 log_gone"]) == (status, json.loads(body))
+
+
 async def test_the_role_backup_may_only_read(door: Door, folder: Path) -> None:
     """A leaf with a role does what the role allows; the same paths refuse all else."""
     context = client_context(folder / "ours/backup")
-    for path in ("/cluster", "/snapshot"):
+    for path in ("/cluster", "/snapshot", "/log?from=1"):
         assert 200 == (await door.call("GET", path, context=context))[0]
-    assert 404 == (await door.call("GET", "/log", context=context))[0]
     asked = len(door.administration.asked)
     for method, path in (
         ("POST", "/cluster/init"),

@@ -9,16 +9,20 @@ import msgspec
 import pytest
 
 from faunadb.raft import Core, CoreConfig, found_cluster, restore
+from faunadb.raft.core import recovered_cluster
 from faunadb.raft.entries import (
     NOTHING,
+    Configuration,
     Entry,
     EntryId,
     EntryKind,
     HardState,
     Index,
     MemberId,
+    Peer,
     SnapshotMeta,
     Term,
+    decode_configuration,
 )
 from faunadb.raft.events import (
     EMPTY,
@@ -909,6 +913,43 @@ def test_the_log_is_cut_only_behind_what_was_applied() -> None:
 
     assert core(cluster, 1).base.index == core(cluster, 1).applied == 2
     assert [3] == [entry.index for entry in core(cluster, 1).entries_after(Index(2))]
+
+
+def test_committed_entries_are_handed_out_in_bounded_pieces() -> None:
+    """At least one, no more than asked, none that is not committed."""
+    cluster = led()
+    for payload in (b"a" * 50, b"b" * 50, b"c" * 50):
+        cluster.step(1, Proposed([payload]))
+    leader = core(cluster, 1)
+
+    def piece(index: int, through: int, entries: int, size: int) -> list[int]:
+        found = leader.committed_after(
+            Index(index), Index(through), entries_max=entries, bytes_max=size
+        )
+        return [entry.index for entry in found]
+
+    assert leader.commit < leader.last.index
+    commit = leader.commit
+    assert [*range(1, commit + 1)] == piece(0, 99, 99, 1 << 20)
+    assert [] == piece(commit, 99, 99, 1 << 20)
+    assert [1] == piece(0, 99, 1, 1 << 20) == piece(0, 99, 99, 1) == piece(0, 1, 99, 1 << 20)
+
+
+def test_a_survivor_leads_alone_and_keeps_its_tail() -> None:
+    """Everything in its log is committed by the configuration with one voter behind it."""
+    tail = tuple(Entry.make(Term(4), Index(at), EntryKind.DATA, b"tail") for at in (1, 2, 3))
+    old = HardState(Term(5), MemberId(3), Index(1))
+    me = Peer(MemberId(2), "b", nonce_of(2))
+    hard_state, begun = recovered_cluster(me, old, Index(3), MemberId(7), [b"closed"])
+
+    assert HardState(Term(6), MemberId(2), Index(5)) == hard_state
+    assert [(6, 4), (6, 5)] == [(entry.term, entry.index) for entry in begun]
+    alone = Configuration(voters=(me,), highest_member_id=MemberId(7))
+    assert alone == decode_configuration(begun[0].payload)
+    found = restore(hard_state, None, (*tail, *begun), applied=Index(0), joined=True)
+    survivor = Core(CoreConfig(), MemberId(2), nonce_of(2), found)
+    assert (5, alone) == (survivor.commit, survivor.configuration[1])
+    assert [1, 2, 3, 4, 5] == [e.index for e in survivor.step(Tick(0.5)).committed]
 
 
 def test_a_cluster_is_founded_with_one_committed_configuration() -> None:
