@@ -34,9 +34,6 @@ from faunadb.store.ids import IdSource
 from faunadb.store.schema import SchemaCache
 
 MEMORY_BYTES_MAX = STACK_BYTES_DEEP + 768 * 1024 * 1024
-NICENESS = (
-    10  # a tenth of the weight: where processors are few, heartbeats and small queries go first
-)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,7 +42,6 @@ def run_worker(data_dir: Path, cursor_key: bytes, incarnation: bytes, parent: in
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     sys.setrecursionlimit(RECURSION_LIMIT_DEEP)
     threading.stack_size(STACK_BYTES_DEEP)

@@ -4,11 +4,17 @@ A worker opens the same LMDB file (LMDB is made for that), takes one job at a ti
 killed when the job's deadline passes or its memory limit is reached. It is spawned, never
 forked, and dies with this process.
 
+It runs in the scheduler's class for what is idle: whatever else wakes up takes its processor at
+once. Mere niceness lets it finish its slice of 3 ms (EEVDF), twice in each fdatasync; measured
+beside four of them: 0.2 ms instead of 5.9. Where nothing is ever idle it ends at its deadline.
+
 Trap: a killed worker has done nothing: effects count only once the leader has accepted them.
 But it leaves its reader behind, and LMDB keeps every page for it: `ended` must free the slot.
 """
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -136,12 +142,15 @@ class WorkerPool:
                 await self._end(process)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=JOB_BYTES_MAX,
         )
+        with contextlib.suppress(OSError):  # it may have ended already, or may not be told
+            os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+        return process
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:

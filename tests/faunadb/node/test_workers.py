@@ -107,7 +107,7 @@ def test_a_worker_is_killed_at_the_deadline(root: Path) -> None:
         pool = Pool(root)
         own = LmdbEngine(root, STATE)
         async with running(pool):
-            assert [7] == await pool.read("A.all().map(.n).toArray()")
+            await asyncio.gather(pool.read(LONG), pool.read(LONG))  # both have the state open
             late = pool.begin("A.all().first()!.n\n" + ENDLESS, seconds=1.0)
             other = await pool.read(LONG)
             assert isinstance(await late, DeadlineExceeded)
@@ -118,6 +118,25 @@ def test_a_worker_is_killed_at_the_deadline(root: Path) -> None:
         own.close()
 
     asyncio.run(run())
+
+
+def test_workers_get_what_others_leave(root: Path) -> None:
+    """They are in the class for what is idle: whoever wakes up need not wait for their slice."""
+
+    async def run() -> list[int]:
+        async with running(Pool(root)) as pool:
+            await asyncio.gather(pool.read(LONG), pool.read(LONG))
+            return [os.sched_getscheduler(pid) for pid in children()]
+
+    assert [os.SCHED_IDLE] * 2 == asyncio.run(run())
+    assert os.SCHED_OTHER == os.sched_getscheduler(0)
+
+
+def children() -> list[int]:
+    own = f"/proc/{os.getpid()}/task"
+    return [
+        int(pid) for task in Path(own).iterdir() for pid in (task / "children").read_text().split()
+    ]
 
 
 def test_a_job_that_is_late_before_it_begins_costs_no_worker(root: Path) -> None:
