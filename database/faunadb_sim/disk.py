@@ -213,8 +213,9 @@ class SimDisk:
     def remove(self, path: str) -> None:
         self.step("remove", path)
         if path in self._directories:
+            gone_with = frozenset((_parent(path),))  # its removal is that of all below it
             for below in self._below(path):
-                self._change((below, None))
+                self._change((below, None), directories=gone_with | {_parent(below)})
             self._directories -= {path}
             self.states.pop(path, None)
             self._change((path, None))

@@ -106,14 +106,14 @@ BUGS = (
         "node/state.py",
         "overlay.load([((entry.term, entry.index), _payload(entry)) for entry in tail])",
         "overlay.load([((entry.term, entry.index), None) for entry in tail])",
-        says=("applied twice", "not linearizable"),
+        says=("applied twice", "appended once", "not linearizable"),
     ),
     Bug(
         "a known request is applied again",
         "node/leader.py",
         "        known = self._tip.find(query)\n",
         "        known = None\n",
-        says=("applied twice", "not linearizable"),
+        says=("applied twice", "appended once", "not linearizable"),
     ),
     Bug(
         "a new leader's timestamps begin anywhere",

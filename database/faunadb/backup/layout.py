@@ -7,6 +7,7 @@ House rules: nothing here talks to a store. A format that is not known is refuse
 Trap: names of parts come from the manifest, and a manifest comes from outside: they are checked.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 
@@ -16,12 +17,13 @@ from faunadb.errors import Corrupt
 
 FORMAT = 1
 MIB = 1024 * 1024
-PART_BYTES = 64 * MIB  # a part ends with the pair that fills it
+PART_BYTES = 64 * MIB  # a part ends with the slice of pairs that fills it
 PART_BYTES_MAX = 256 * MIB  # no part that we read is larger: a pair has at most a request's size
 STORED_BYTES_MAX = PART_BYTES_MAX
 MANIFEST_BYTES_MAX = 64 * MIB  # 100,000 parts, 6 TiB
 MANIFEST = "manifest.json"
 LOG = "log"  # the archive of a cluster's log lies beside its backups
+_ZEROS = "0" * 64
 _CLUSTER_ID = re.compile(r"[0-9a-f]{32}")
 _BACKUP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 _PART = re.compile(r"data-[0-9]{5,}\.zst")
@@ -59,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     pairs: int
     documents: dict[str, int]  # by name of the collection, in the root database
     parts: tuple[Part, ...]
+    digest: str = ""  # of this very object, see `encode_manifest`
 
     def size_bytes(self) -> int:
         """Return the bytes of all pairs with their lengths."""
@@ -70,6 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Head(msgspec.Struct):
     format: int
+    digest: str = ""
 
 
 def check_cluster_id(text: str) -> str:
@@ -100,8 +104,18 @@ def part_name(number: int) -> str:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the object, indented for people."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    """Return the object, indented for people.
+
+    `digest` is the SHA-256 of the object with 64 zeros in the digest's place.
+    """
+    plain = msgspec.structs.replace(manifest, digest=_ZEROS)
+    return seal_manifest(msgspec.json.format(msgspec.json.encode(plain), indent=2))
+
+
+def seal_manifest(block: bytes) -> bytes:
+    """Put the digest in the place of its zeros."""
+    assert block.count(_said(_ZEROS)) == 1
+    return block.replace(_said(_ZEROS), _said(hashlib.sha256(block).hexdigest()))
 
 
 def decode_manifest(block: bytes | memoryview, place: str) -> Manifest:
@@ -109,6 +123,7 @@ def decode_manifest(block: bytes | memoryview, place: str) -> Manifest:
 
     A format of a later version is `unknown_format`, everything else `manifest`.
     """
+    block = bytes(block)
     try:
         head = msgspec.json.decode(block, type=_Head)
         if head.format != FORMAT:
@@ -116,12 +131,19 @@ def decode_manifest(block: bytes | memoryview, place: str) -> Manifest:
                 "unknown_format",
                 f"{place} has format {head.format}; this version knows format {FORMAT}",
             )
+        found = hashlib.sha256(block.replace(_said(head.digest), _said(_ZEROS))).hexdigest()
+        if found != head.digest:
+            raise Corrupt("manifest", f"{place}: expected SHA-256 {head.digest}, found {found}")
         manifest = msgspec.json.decode(block, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise Corrupt("manifest", f"{place} cannot be read: {problem}") from problem
     if contradiction := next(_contradictions(manifest), None):
         raise Corrupt("manifest", f"{place}: {contradiction}")
     return manifest
+
+
+def _said(digest: str) -> bytes:
+    return b'"digest": "%s"' % digest.encode()
 
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import zstandard
 
-from faunadb.backup.layout import PART_BYTES, PART_BYTES_MAX, Part, part_name
+from faunadb.backup.layout import PART_BYTES_MAX, Part, part_name
 from faunadb.disk.ports import Description, Engines
 from faunadb.errors import Corrupt
 from faunadb.store import keys
@@ -41,8 +41,9 @@ class PartWriter:
         self._first_key = self._last_key = b""
 
     @property
-    def is_full(self) -> bool:
-        return self._bytes >= PART_BYTES
+    def bytes_held(self) -> int:
+        """Return the bytes of all pairs with their lengths, unpacked."""
+        return self._bytes
 
     @property
     def is_empty(self) -> bool:

@@ -24,13 +24,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from faunadb.backup.census import Census
 from faunadb.backup.check import base_pairs, discard, find_manifest, read_back
 from faunadb.backup.layout import (
     MANIFEST,
     MANIFEST_BYTES_MAX,
+    PART_BYTES,
     Manifest,
     Part,
     encode_manifest,
@@ -40,7 +41,7 @@ from faunadb.backup.objects import ObjectExists, Objects
 from faunadb.backup.pairs import PartWriter, examine, pairs_of_copy
 from faunadb.backup.progress import Pace, Progress
 from faunadb.backup.restore import Order, Restoring
-from faunadb.backup.source import Fetched, Source
+from faunadb.backup.source import Fetched
 from faunadb.disk.engine import LmdbEngines
 from faunadb.disk.files import DirectoryFiles
 from faunadb.errors import Corrupt
@@ -49,6 +50,14 @@ from faunadb.machine import describe as describe_state
 from faunadb.store.bookkeeping import Bookkeeping
 
 Verify = Literal["none", "checksum", "restore"]
+
+
+class Giver(Protocol):
+    """Who gives a cluster's state: `source.Source`."""
+
+    async def fetch(self, folder: Path, progress: Progress) -> Fetched:
+        """Fetch a fresh snapshot into `folder`. Raises `NoMember`, `MemberRefused`, OSError."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class BackupOrder:
     verify: Verify
     scratch_dir: Path | None
     mib_s: float
-    source: Source
+    source: Giver
+    part_bytes: int = PART_BYTES
 
 
 @dataclass(frozen=True)
@@ -201,12 +211,13 @@ class _Parts:
     def __init__(self, order: BackupOrder, objects: Objects) -> None:
         self._objects, self._pace = objects, Pace(order.mib_s)
         self._folder = folder_of(order.cluster_id, order.backup_id)
+        self._part_bytes = order.part_bytes
         self._writer = PartWriter(1)
         self.done: list[Part] = []
 
     def add(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self._writer.add(pairs)
-        if self._writer.is_full:
+        if self._writer.bytes_held >= self._part_bytes:
             self.end()
 
     def end(self) -> None:

@@ -253,7 +253,7 @@ def dev_ca(folder: Path, cluster_id: str, members: tuple[str, ...]) -> None:
         write_dev_ca(folder, cluster_id, named, now=dt.datetime.fromtimestamp(time.time(), dt.UTC))
     except FileExistsError:
         fail(1, "exists", f"{folder} has an authority already")
-    click.echo(f"wrote {folder}: {', '.join([*named, 'operator'])}")
+    click.echo(f"wrote {folder}: {', '.join([*named, 'operator', 'backup'])}")
 
 
 @commands.command()
