@@ -18,6 +18,7 @@ UNIT = [
     "tests/faunadb",
     "tests/fauna_client",
     "tests/fauna_operator",
+    "tests/fauna_plugin",
     "tests/faunadb_sim",
     "tests/local_kubernetes",
     "tests/test_safety_page.py",
