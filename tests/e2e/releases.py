@@ -36,18 +36,21 @@ class Release:
     namespace: str
     folder: Path  # helm's own files
 
-    def helm(self, *arguments: str) -> str:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What helm and kubectl need to find the cluster."""
+        return {
             **os.environ,
             "KUBECONFIG": str(self.cluster.kubeconfig),
             "HELM_CACHE_HOME": str(self.folder / "cache"),
             "HELM_CONFIG_HOME": str(self.folder / "config"),
             "HELM_DATA_HOME": str(self.folder / "data"),
         }
-        where = ("--namespace", self.namespace)
-        return run(
-            ensure(HELM), *arguments, *where, environment=environment, seconds_max=HANG_SECONDS
-        )
+
+    def helm(self, *arguments: str) -> str:
+        words = (*arguments, "--namespace", self.namespace)
+        environment = self.environment
+        return run(ensure(HELM), *words, environment=environment, seconds_max=HANG_SECONDS)
 
     def upgrade(self, *settings: str, chart: Path = CHART) -> str:
         """Install or upgrade with the image of the present source; return what helm says."""

@@ -1,6 +1,7 @@
 """The chart as a person uses it: install, upgrade, uninstall; what it protects and may do."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from kind_test_helpers.api import Json
 from kind_test_helpers.cluster import Cluster
 from kind_test_helpers.commands import await_that, run
 from kind_test_helpers.failures import CommandFailed
+from kind_test_helpers.places import REPOSITORY
 from kind_test_helpers.product import Database, exists
 from kind_test_helpers.recipes import HELM, KUBECONFORM, KUBERNETES
 from kind_test_helpers.tools import ensure
@@ -78,6 +80,35 @@ def test_crds_are_upgraded_and_stay(kubernetes: Cluster, namespace: str, tmp_pat
         assert [] == kubernetes.api.items(deployments)
         release.upgrade()  # and it comes back to the resources that it left
         assert before == database.resource()["metadata"]["uid"]
+    finally:
+        release.forget()
+
+
+def test_every_command_of_the_page(kubernetes: Cluster, namespace: str, tmp_path: Path) -> None:
+    """`docs/install.md`, line by line, in a namespace of our own."""
+    release = Release(kubernetes, namespace, tmp_path)
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    repository, _, tag = kubernetes.images[NAME].rpartition(":")
+    image = {"repository": repository, "tag": tag}
+    (tmp_path / "my-values.yaml").write_text(json.dumps({"image": image}))
+    kubernetes.kubectl("delete", "namespace", namespace)  # the page begins by making it
+    (tmp_path / "kubectl").symlink_to(kubernetes.kubectl_program)
+    (tmp_path / "helm").symlink_to(ensure(HELM))
+    page = (REPOSITORY / "docs/install.md").read_text()
+    lines = [
+        line for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in b.splitlines()
+    ]
+    try:
+        for line in lines:
+            mine = re.sub(r"\bdatabases\b", namespace, line)
+            taken = " --take-ownership" if "helm install" in line else ""  # others applied the CRDs
+            said = run(
+                *("sh", "-ec", mine + taken),
+                environment={**release.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                folder=tmp_path,
+                seconds_max=HANG_SECONDS,
+            )
+            assert said.strip(), line
     finally:
         release.forget()
 
