@@ -51,16 +51,23 @@ def make_authority(cluster: str, now: float) -> KeyPair:
     return _pair(certificate, key)
 
 
-def issue(authority: KeyPair, *, cluster_id: str, names: tuple[str, ...], now: float) -> KeyPair:
-    """Issue a leaf for both ends of a connection; without `names` it is a client's only."""
+def issue(
+    authority: KeyPair, *, cluster_id: str, names: tuple[str, ...], now: float, role: str = ""
+) -> KeyPair:
+    """Issue a leaf for both ends of a connection; without `names` it is a client's only.
+
+    A `role` limits what its bearer may ask of a member; without one it may ask everything.
+    """
     signer = x509.load_pem_x509_certificate(authority.certificate)
     signer_key = serialization.load_pem_private_key(authority.key, password=None)
     assert isinstance(signer_key, ec.EllipticCurvePrivateKey), "our authorities are P-256"
     key = ec.generate_private_key(ec.SECP256R1())
     start = datetime.fromtimestamp(now, UTC)
-    common = (names[0].split(".")[0] if names else "operator")[:64]
+    common = (names[0].split(".")[0] if names else role or "operator")[:64]
     alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
     alternatives.append(x509.UniformResourceIdentifier(f"fauna://cluster/{cluster_id}"))
+    if role:
+        alternatives.append(x509.UniformResourceIdentifier(f"fauna://role/{role}"))
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if names:
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)

@@ -83,7 +83,7 @@ class Cluster:
         """Write status if it changed; compare-and-set, so that a stale reader stops here."""
         before = resource.get("status") or {}
         fresh = status(desired, observed, decided, now=now, trouble=self._trouble)
-        kept = {key: before[key] for key in ("initAttempts",) if key in before}
+        kept = {key: before[key] for key in ("initAttempts", "backup") if key in before}
         wanted = {**kept, **fresh}
         if wanted == before:
             return resource

@@ -30,6 +30,7 @@ from fauna_operator.render import template_hash
 from fauna_operator.render.names import CLUSTER, COMPONENT
 
 Status = dict[str, Any]
+OTHERS = frozenset({"BackupHealthy", "ArchiveHealthy"})  # conditions that another loop writes
 Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
 
 QUIET_S_MAX = 15.0  # an election is shorter; a longer silence is an outage
@@ -460,7 +461,7 @@ def _conditions(
                 "lastTransitionTime": since or _iso(now),
             }
         )
-    return found
+    return [*found, *(dict(old) for kind, old in known.items() if kind in OTHERS)]
 
 
 def _truth(value: bool) -> str:  # noqa: FBT001 it is what it turns into text

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import kopf
 
+from fauna_operator.backups.farewell import let_go_where_all_ends
+from fauna_operator.backups.keeper import Keeper
+from fauna_operator.backups.reconcile import BackupReconciler, Turns
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.health import served, watch_the_watches
@@ -25,17 +28,18 @@ from fauna_operator.lease import Lease
 from fauna_operator.liveness import RELIST, Pulse
 from fauna_operator.metrics import Metrics
 from fauna_operator.reconcile import Cluster
-from fauna_operator.render.names import CLUSTER, GROUP
+from fauna_operator.render.names import BACKUP, CLUSTER, GROUP
 from fauna_operator.settings import Settings
 from fauna_operator.supervise import Supervisor
 
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
-LISTED = ("FaunaCluster",)  # the kinds that are reconciled
-CHILDREN = ("Pod", "PersistentVolumeClaim")  # that wake the object which their label names
+LISTED = ("FaunaCluster", "FaunaBackup")  # the kinds that are reconciled
+CHILDREN = ("Pod", "PersistentVolumeClaim", "Job")  # that wake the object which their label names
 WATCHED = (*LISTED, *CHILDREN)  # each is one stream a namespace
-WAKES = {CLUSTER: "FaunaCluster"}  # label -> kind of the object that it names
+WAKES = {CLUSTER: "FaunaCluster", BACKUP: "FaunaBackup"}  # label -> kind of what it names
+KEEPER = "BackupKeeper"  # the second loop of a FaunaCluster, which no member depends on
 
 
 class Asked(Exception):
@@ -50,8 +54,13 @@ async def run(settings: Settings) -> None:
         served(settings.health_port, pulse, metrics),
     ):
         kube = Kube(client)
+        turns = Turns()
         supervisor = Supervisor(
-            {"FaunaCluster": lambda key: Cluster(kube, Door(), key, metrics)},
+            {
+                "FaunaBackup": lambda key: BackupReconciler(kube, turns, key),
+                KEEPER: lambda key: Keeper(kube, key),
+                "FaunaCluster": lambda key: Cluster(kube, Door(), key, metrics),
+            },
         )
         lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)
         await lease.acquire()
@@ -66,6 +75,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(_watch(supervisor, settings, ears))
                 group.create_task(watch_the_watches(pulse))
         except* Asked:
+            await let_go_where_all_ends(kube, settings.namespaces or ("",))
             await lease.release()
 
 
@@ -146,11 +156,20 @@ def _listen(registry: kopf.OperatorRegistry, supervisor: Supervisor) -> None:
     """Wake an object by its own events, and by those of the objects that are labelled with it."""
 
     def on_own(
-        resource: kopf.Resource, namespace: str | None, name: str, labels: kopf.Labels, **_: Any
+        resource: kopf.Resource,
+        namespace: str | None,
+        name: str,
+        labels: kopf.Labels,
+        spec: kopf.Spec,
+        **_: Any,
     ) -> None:
         kind = next(kind for kind in LISTED if PATHS[kind][1] == resource.plural)
         supervisor.wake(kind, namespace or "", name)
         on_child(namespace, labels)
+        if kind == "FaunaCluster":
+            supervisor.wake(KEEPER, namespace or "", name)
+        if kind == "FaunaBackup":
+            supervisor.wake(KEEPER, namespace or "", spec["clusterRef"]["name"])
 
     def on_child(namespace: str | None, labels: kopf.Labels, **_: Any) -> None:
         for label, owner in WAKES.items():
@@ -203,5 +222,8 @@ async def _relist(kube: Kube, supervisor: Supervisor, settings: Settings, ears: 
                     continue
                 ears.listed(kind, namespace, found)
                 for item in found:
-                    supervisor.wake(kind, item["metadata"]["namespace"], item["metadata"]["name"])
+                    where = (item["metadata"]["namespace"], item["metadata"]["name"])
+                    supervisor.wake(kind, *where)
+                    if kind == "FaunaCluster":
+                        supervisor.wake(KEEPER, *where)
         await asyncio.sleep(RELIST_S)

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import yaml
@@ -47,8 +47,9 @@ def fields(of: Any, prefix: str = "") -> set[str]:
     found = set()
     for field in msgspec.structs.fields(of):
         found.add(prefix + field.encode_name)
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            found |= fields(field.type, f"{prefix}{field.encode_name}.")
+        for kind in (field.type, *get_args(field.type)):  # a Struct, or one that may be absent
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                found |= fields(kind, f"{prefix}{field.encode_name}.")
     return found
 
 

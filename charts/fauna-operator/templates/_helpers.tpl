@@ -53,6 +53,18 @@ true
 - apiGroups: [fauna.dev]
   resources: [faunaclusters/status]
   verbs: [update]
+- apiGroups: [fauna.dev]   # backups: held by a finalizer until their data are deleted
+  resources: [faunabackups]
+  verbs: [get, list, watch, patch]
+- apiGroups: [fauna.dev]
+  resources: [faunabackups/status]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, namespaces]   # is the store there, does the namespace end
+  verbs: [get]
 - apiGroups: [""]
   resources: [pods, persistentvolumeclaims]
   verbs: [list, watch, create, patch, delete]

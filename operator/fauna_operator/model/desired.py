@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from fauna_operator.model.stores import Backups
+
 
 def seconds(text: str) -> float:
     """Return what a duration such as `1h30m` is in seconds; "" is 0.
@@ -104,6 +106,7 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     auth: Auth = Auth()
     self_healing: SelfHealing = SelfHealing()
     update_strategy: UpdateStrategy = UpdateStrategy()
+    backup: Backups = Backups()
     paused: bool = False
     deletion_protection: bool = False  # kept by the chart's policy, not by the operator
 

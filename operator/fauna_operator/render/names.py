@@ -13,6 +13,8 @@ SERIAL = f"{GROUP}/serial"
 ROLE = f"{GROUP}/role"
 COMPONENT = f"{GROUP}/component"
 QUARANTINED = f"{GROUP}/quarantined"
+BACKUP = f"{GROUP}/backup"
+SCHEDULE = f"{GROUP}/schedule"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 CLUSTER_UID = f"{GROUP}/cluster-uid"
