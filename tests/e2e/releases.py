@@ -90,14 +90,19 @@ class Release:
             for family in text_string_to_metric_families(self.cluster.api.text(where))
         }
 
-    def asked(self) -> list[Json]:
-        """What this release's account asked, from the API server's audit log, oldest first."""
+    def asked(self, *, by_all: bool = False) -> list[Json]:
+        """What this release's account, or all of that name, asked; from the audit log."""
         logs = [*self.cluster.logs.glob("*/audit.log")] if self.cluster.logs else []
         if not logs:
             raise Unavailable("This cluster writes no audit log: use the local one.")
         account = f"system:serviceaccount:{self.namespace}:{NAME}"
         lines = (json.loads(line) for log in logs for line in log.read_text().splitlines())
-        return [each for each in lines if each["user"]["username"] == account]
+        return [
+            each
+            for each in lines
+            for user in [each["user"]["username"]]
+            if user == account or (by_all and user.endswith(f":{NAME}"))
+        ]
 
     def forget(self) -> None:
         """Take away what the release left: its objects without a namespace too."""

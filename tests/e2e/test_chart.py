@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -271,91 +270,6 @@ def test_a_namespace_goes_with_what_it_protects_only_on_request(release: Release
         "the namespace to be gone", lambda: not exists(cluster, path), seconds_max=HANG_SECONDS
     )
     cluster.make_namespace(release.namespace)  # for the fixture that takes it away
-
-
-def test_the_rights_are_those_that_are_used(release: Release) -> None:
-    """Over a life with a lost volume: nothing is refused, and no right of the Role is unused."""
-    cluster, space = release.cluster, release.namespace
-    release.upgrade("admissionPolicies.enabled=false")
-    database = Database(cluster, space)
-    database.create(product.manifest(cluster))
-    database.await_ready()
-    members = Members(database)
-    lose_a_volume(members)
-    quarantine_ends(members)
-
-    calls = release.asked()
-
-    assert [] == [told(each) for each in calls if each["responseStatus"].get("code") == 403]
-    assert granted(release) == used(calls)
-
-
-def lose_a_volume(members: Members) -> None:
-    """Take a member's claim and pod away, and wait until another one votes in its place."""
-    database = members.database
-    names = {each["metadata"]["name"] for each in database.pods()}
-    victim = f"{database.name}-{max(product.serial(name) for name in names)}"
-    where = ("-n", database.namespace)
-    database.cluster.kubectl("delete", "pvc", f"data-{victim}", *where, "--wait=false")
-    database.cluster.kubectl("delete", "pod", victim, *where)
-
-    def replaced() -> bool:
-        now = {each["metadata"]["name"] for each in database.pods()}
-        ready = product.condition(database.status(), "Ready") == "True"
-        return ready and victim not in now and len(now) == len(names)
-
-    await_that(f"{victim} to be replaced", replaced, seconds_max=HANG_SECONDS)
-
-
-def quarantine_ends(members: Members) -> None:
-    """Scale down by two, then let the quarantine of what is left over end now."""
-    database = members.database
-    where, kubectl = ("-n", database.namespace), database.cluster.kubectl
-    kubectl("scale", "faunacluster", database.name, "--replicas=1", *where)
-    mine = "fauna.dev/quarantined=true"
-    path = f"/api/v1/namespaces/{database.namespace}/persistentvolumeclaims"
-    found = partial(database.cluster.api.items, f"{path}?labelSelector={mine}")
-    await_that("two volumes put aside", lambda: len(found()) >= 2, seconds_max=HANG_SECONDS)
-    kubectl("annotate", "pvc", "-l", mine, "fauna.dev/delete-after=1", "--overwrite", *where)
-    await_that("them to be deleted", lambda: not found(), seconds_max=HANG_SECONDS)
-
-
-Right = tuple[str, str, str]  # group, resource or resource/subresource, verb
-
-
-def granted(release: Release) -> set[Right]:
-    """Every right of the release's roles, one by one."""
-    base, mine = "/apis/rbac.authorization.k8s.io/v1", release.namespace
-    roles = release.cluster.api.items(f"{base}/namespaces/{mine}/roles")
-    wide = release.cluster.api.items(f"{base}/clusterroles")
-    roles += [each for each in wide if each["metadata"]["name"].startswith(f"{mine}-{NAME}")]
-    return {
-        (group, resource, verb)
-        for role in roles
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
-
-
-def used(calls: list[Json]) -> set[Right]:
-    """Every right that a call needed; an apply that made its object needed `create` too."""
-    found = set()
-    for each in calls:
-        reference = each.get("objectRef", {})
-        if "resource" not in reference:
-            continue  # discovery: every account may
-        parts = [reference["resource"], reference.get("subresource", "")]
-        right = (reference.get("apiGroup", ""), "/".join(part for part in parts if part))
-        found.add((*right, each["verb"]))
-        if each["verb"] == "patch" and each["responseStatus"].get("code") == 201:
-            found.add((*right, "create"))
-    return found
-
-
-def told(call: Json) -> str:
-    return f"{call['verb']} {call['requestURI']}: {call['responseStatus'].get('message', '')}"
 
 
 def test_every_alert_and_panel_has_its_figure(shared: Members) -> None:
