@@ -63,7 +63,6 @@ def test_leader_killed_again_and_again(members: Members) -> None:
     print(f"seconds to the next write: median {statistics.median(pauses):.2f}, all {pauses}")
 
 
-@pytest.mark.new
 def test_each_pod_deleted_in_turn(members: Members) -> None:
     """Every pod is deleted once and comes back on its volume, while clients go on."""
     before = members.uids()
@@ -98,7 +97,6 @@ LASTING: dict[str, Callable[[Faults, str], AbstractContextManager[None]]] = {
 }
 
 
-@pytest.mark.new
 @pytest.mark.parametrize("way", LASTING)
 def test_node_of_the_leader(members: Members, way: str) -> None:
     """The leader's node fails without ending; the others go on, and it comes back whole."""
