@@ -25,7 +25,10 @@ from kind_test_helpers.tools import ensure
 CHART = REPOSITORY / "charts/fauna-operator"
 NAME = "fauna-operator"
 HANG_SECONDS = 300.0
-GLOBAL = ("validatingadmissionpolicy", "validatingadmissionpolicybinding", "clusterrole")
+GLOBAL = (
+    *("validatingadmissionpolicybinding", "validatingadmissionpolicy"),
+    *("clusterrolebinding", "clusterrole"),
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from e2e.members import Members
 from e2e.releases import HANG_SECONDS, NAME, Release, released
 from kind_test_helpers import product
 from kind_test_helpers.api import Json
@@ -41,9 +40,8 @@ def test_the_rights_are_those_that_are_used(release: Release) -> None:
     database = Database(release.cluster, release.namespace)
     database.create(product.manifest(release.cluster))
     database.await_ready()
-    members = Members(database)
-    lose_a_volume(members)
-    quarantine_ends(members)
+    lose_a_volume(database)
+    quarantine_ends(database)
 
     calls = release.asked(by_all=True)
 
@@ -57,9 +55,8 @@ def test_the_rights_are_those_that_are_used(release: Release) -> None:
     assert set() == unused - {("fauna.dev", "faunaclusters", "create")}  # by a restore
 
 
-def lose_a_volume(members: Members) -> None:
+def lose_a_volume(database: Database) -> None:
     """Take a member's claim and pod away, and wait until another one votes in its place."""
-    database = members.database
     names = {each["metadata"]["name"] for each in database.pods()}
     victim = f"{database.name}-{max(product.serial(name) for name in names)}"
     where = ("-n", database.namespace)
@@ -74,9 +71,8 @@ def lose_a_volume(members: Members) -> None:
     await_that(f"{victim} to be replaced", replaced, seconds_max=HANG_SECONDS)
 
 
-def quarantine_ends(members: Members) -> None:
+def quarantine_ends(database: Database) -> None:
     """Scale down by two, then let the quarantine of what is left over end now."""
-    database = members.database
     where, kubectl = ("-n", database.namespace), database.cluster.kubectl
     kubectl("scale", "faunacluster", database.name, "--replicas=1", *where)
     mine = "fauna.dev/quarantined=true"
