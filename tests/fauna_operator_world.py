@@ -72,6 +72,7 @@ class World:
     faults: Faults = field(default_factory=Faults)
     number: int = 0  # the last uid or resourceVersion
     log: list[str] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)  # reason and note, as told
 
     # -- the operator's port to Kubernetes ----------------------------------------------------
 
@@ -94,6 +95,9 @@ class World:
 
     async def create(self, manifest: Object) -> Object:
         key = (manifest["kind"], manifest["metadata"]["name"])
+        if key[0] == "Event":  # a courtesy, no write that anything stands on
+            self.events.append((manifest["reason"], manifest["note"]))
+            return manifest
         self._write(f"create {key}")
         if key in self.objects:
             raise Stale(f"{key} exists")

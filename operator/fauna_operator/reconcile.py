@@ -8,9 +8,11 @@ waits for a member looks again soon; an idle one after `IDLE_S`. An error become
 
 import logging
 import time
+from collections.abc import Callable
 
 from fauna_operator.act import Actor
 from fauna_operator.database import Members
+from fauna_operator.events import Teller
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.metrics import Metrics
 from fauna_operator.model import Blocked, Desired, Observed, Plan
@@ -29,13 +31,20 @@ class Cluster:
     """The passes of one FaunaCluster."""
 
     def __init__(
-        self, kube: Kubernetes, members: Members, key: Key, metrics: Metrics | None = None
+        self,
+        kube: Kubernetes,
+        members: Members,
+        key: Key,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._kube = kube
         self._members = members
         self._key = self._namespace, self._name = key
         self._metrics = metrics or Metrics()
         self._memory = Memory()
+        self._teller = Teller(kube)
         self._uid = ""
         self._trouble: Blocked | None = None
         self._last: Plan | None = None
@@ -64,7 +73,7 @@ class Cluster:
             self._uid, self._memory, self._trouble = desired.uid, Memory(), None
         now = time.time()
         seen = await observe(self._kube, self._members, resource, desired, now=now)
-        observed = self._memory.update(seen, time.monotonic())
+        observed = self._memory.update(seen, self._clock())
         decided = plan(desired, observed, now)
         blocked = [*decided.blocked, *([self._trouble] if self._trouble else [])]
         self._metrics.decided(self._key, decided.rule, [each.reason for each in blocked])
@@ -75,6 +84,7 @@ class Cluster:
         for action in decided.actions:
             log.info("%s/%s: %s: %s", desired.namespace, desired.name, decided.rule, action)
             await actor.perform(action)
+            await self._teller.deed(desired, action)
         return self._pause(observed, decided)
 
     async def _report(
@@ -87,7 +97,9 @@ class Cluster:
         wanted = {**kept, **fresh}
         if wanted == before:
             return resource
-        return await self._kube.replace_status({**resource, "status": wanted})
+        stored = await self._kube.replace_status({**resource, "status": wanted})
+        await self._teller.turn(desired, before, wanted)
+        return stored
 
     def _pause(self, observed: Observed, decided: Plan) -> float:
         self._repeats = self._repeats + 1 if decided == self._last else 0

@@ -32,9 +32,12 @@ def manifest(name: str = "orders", **spec: Any) -> str:
 
 
 REFUSED = [
-    ({"replicas": 2}, "replicas is 1, 3, 5, or 7"),
-    ({"replicas": 4}, "replicas is 1, 3, 5, or 7"),
-    ({"replicas": 0}, "replicas is 1, 3, 5, or 7"),
+    ({"replicas": 2}, "replicas is 1, or 3 to 31"),
+    ({"replicas": 0}, "greater than or equal to 1"),
+    ({"replicas": 32}, "less than or equal to 31"),
+    ({"maxVoters": 4}, "maxVoters is 1, 3, 5, or 7"),
+    ({"selfHealing": {"unreachableAfter": "5s"}}, "unreachableAfter is empty, or at least 20s"),
+    ({"updateStrategy": {"memberReadyTimeout": "soon"}}, "updateStrategy.memberReadyTimeout"),
     ({"storage": {"size": "0"}}, "size is a positive quantity"),
     ({"storage": {"size": "much"}}, "size is a positive quantity"),
     ({"storage": {}}, "spec.storage.size"),
@@ -61,7 +64,7 @@ CHANGES = [
     ({"storage": {"size": "2Gi"}}, "size cannot be changed yet"),
     ({"storage": {"storageClassName": "fast"}}, "storageClassName cannot be added or removed"),
     ({"auth": {"rootSecret": {"name": "other"}}}, "auth.rootSecret cannot be changed"),
-    ({"replicas": 2}, "replicas is 1, 3, 5, or 7"),
+    ({"replicas": 2}, "replicas is 1, or 3 to 31"),
 ]
 
 
@@ -79,7 +82,7 @@ def test_refused_as_a_change(
 def test_two_is_refused_through_scale_too(crd: Cluster, namespace: str) -> None:
     """`kubectl scale` meets the same rule; 5 is fine."""
     crd.kubectl("create", "-n", namespace, "-f", "-", stdin=manifest(paused=True))
-    with pytest.raises(CommandFailed, match="replicas is 1, 3, 5, or 7"):
+    with pytest.raises(CommandFailed, match="replicas is 1, or 3 to 31"):
         crd.kubectl("scale", "-n", namespace, "faunacluster", "orders", "--replicas=2")
 
     crd.kubectl("scale", "-n", namespace, "faunacluster", "orders", "--replicas=5")

@@ -9,7 +9,16 @@ import pytest
 
 from fauna_operator.act import Actor
 from fauna_operator.errors import Stale
-from fauna_operator.model import Desired, Initialize, Lists, Observed, Pod
+from fauna_operator.events import Teller
+from fauna_operator.model import (
+    ChangeMembership,
+    ConfigurationId,
+    Desired,
+    Initialize,
+    Lists,
+    Observed,
+    Pod,
+)
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
 from fauna_operator_world import (
@@ -370,9 +379,9 @@ def scaled(world: World) -> None:
     ask(world, replicas=5)
 
 
-def volume_lost(world: World) -> None:
-    del world.objects["PersistentVolumeClaim", f"data-{NAME}-2"]
-    del world.objects["Pod", f"{NAME}-2"]
+def volume_lost(world: World, serial: int = 2) -> None:
+    del world.objects["PersistentVolumeClaim", f"data-{NAME}-{serial}"]
+    del world.objects["Pod", f"{NAME}-{serial}"]
 
 
 def image_changed(world: World) -> None:
@@ -519,3 +528,76 @@ def test_an_api_server_that_is_away_changes_nothing() -> None:
     run(world)
 
     assert written == len(world.log)
+
+
+def reasons(world: World) -> list[str]:
+    return [reason for reason, _ in world.events]
+
+
+def test_each_change_is_told_once() -> None:
+    """Events have fixed reasons, one for each change, in the order in which they happened."""
+    world = fresh()
+    run(world)
+    assert ["MemberAdded", "MemberPromoted"] * 2 == reasons(world)
+
+    world.events.clear()
+    ask(world, replicas=4)
+    run(world)
+    ask(world, replicas=1)
+    run(world)
+    quarantined = ["MemberRemoved", "VolumeQuarantined"] * 3
+    assert ["MemberAdded", *quarantined] == reasons(world)
+
+    world.events.clear()
+    ask(world, replicas=3)
+    run(world)
+    world.events.clear()
+    volume_lost(world, serial=min(set(world.voters) - {1}))
+    run(world)
+    assert ["MemberAdded", "MemberReplaced"] == reasons(world)
+
+
+def test_a_rollout_is_told() -> None:
+    """Its beginning, its end, and that it stopped."""
+    world = fresh(updateStrategy={"minReadySeconds": 0, "memberReadyTimeout": "0s"})
+    run(world)
+    world.events.clear()
+    image_changed(world)
+    run(world)
+    assert ["RolloutStarted", "LeaderTransferred", "LeaderChanged", "RolloutFinished"] == reasons(
+        world
+    )
+
+    world.events.clear()
+    image_broken(world)
+    run(world)
+    assert ["RolloutStarted", "RolloutPaused", "StepBlocked"] == reasons(world)
+
+
+def test_a_lost_quorum_is_told_once() -> None:
+    """However many passes see it."""
+    world = fresh()
+    run(world)
+    world.events.clear()
+    for serial in (2, 3):
+        del world.objects["PersistentVolumeClaim", f"data-{NAME}-{serial}"]
+        del world.objects["Pod", f"{NAME}-{serial}"]
+    run(world)
+    run(world)
+
+    assert ["QuorumLost"] == reasons(world)
+
+
+def test_events_are_a_courtesy() -> None:
+    """An API server that refuses them hinders nothing, and one reason is not told for ever."""
+    world = fresh()
+    teller, desired = Teller(world), Desired.of(world.objects[names.KIND, NAME])
+
+    async def tell() -> None:
+        for serial in range(50):
+            change = ChangeMembership("promote", 1, serial, ConfigurationId(1, 1, 1))
+            await teller.deed(desired, change)
+
+    asyncio.run(tell())
+
+    assert 10 == len(world.events)

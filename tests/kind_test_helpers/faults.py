@@ -135,6 +135,13 @@ class Faults:
             yield
 
     @contextlib.contextmanager
+    def closed(self, node: str, port: int) -> Iterator[None]:
+        """Drop what comes to and from one TCP port of a node's pods; all else goes on."""
+        tcp = ("-p", "tcp", "-m", "multiport", "--ports", str(port), "-j", "DROP")
+        with self._rule(node, INCOMING, *tcp), self._rule(node, OUTGOING, *tcp):
+            yield
+
+    @contextlib.contextmanager
     def parted(self, one: str, other: str) -> Iterator[None]:
         """Let two nodes hear nothing of each other, while both hear everybody else."""
         with self.deaf(one, to=other), self.deaf(other, to=one):
@@ -191,10 +198,10 @@ class Faults:
 
     # Disks.
 
-    def destroy_volume(self, namespace: str, claim: str) -> None:
-        """Remove every file of a claim's volume, under a pod that uses it too."""
+    def destroy_volume(self, namespace: str, claim: str, folder: str = "") -> None:
+        """Remove every file of a claim's volume, or of a folder, under a pod that uses it too."""
         node, path = self._volume(namespace, claim)
-        node.run("find", path, "-mindepth", "1", "-delete")
+        node.run("find", f"{path}/{folder}", "-mindepth", "1", "-delete")
 
     @contextlib.contextmanager
     def full(self, namespace: str, claim: str, *, leave_bytes: int = 0) -> Iterator[None]:

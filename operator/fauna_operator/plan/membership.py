@@ -105,8 +105,8 @@ def replace_lost(view: View) -> Outcome:
     too_many = len(view.configuration.voters) > view.desired.spec.voters
     if not view.lost_voters or too_many:  # then it is simply the first to leave
         return NOTHING
-    lost, why = view.lost_voters[0]
-    successor = _successor(view, lost)
+    successor = _successor(view)
+    lost, why = _succeeded(view, successor)
     hindrance = _hindrance(view, lost) or ("" if successor else _too_often(view))
     if hindrance:
         return Outcome.note("ReplaceBlocked", f"member {lost.id}, {why}: {hindrance}")
@@ -120,13 +120,25 @@ def replace_lost(view: View) -> Outcome:
     return _finish(view, successor, lost)
 
 
-def _successor(view: View, lost: Peer) -> Peer | None:
-    """Return the learner that was added for a lost voter."""
-    for learner in view.configuration.learners:
+def _successor(view: View) -> Peer | None:
+    """Return the learner that was added for a lost voter: one at a time, whoever was lost since.
+
+    Its claim says so, or it is one too many for a read replica: one of the first members, whose
+    claim is older than the loss.
+    """
+    learners = sorted(view.configuration.learners, key=lambda peer: peer.id)
+    for learner in learners:
         claim = view.observed.claim(learner.id)
-        if claim is None or claim.replaces == lost.id:
+        if claim is None or claim.replaces:
             return learner
-    return None
+    return learners[-1] if len(learners) > view.desired.spec.read_replicas else None
+
+
+def _succeeded(view: View, successor: Peer | None) -> tuple[Peer, str]:
+    """Return the lost voter whose turn it is: the one that the successor was added for."""
+    claim = view.observed.claim(successor.id) if successor is not None else None
+    meant = [found for found in view.lost_voters if claim and found[0].id == claim.replaces]
+    return (meant or view.lost_voters)[0]
 
 
 def _hindrance(view: View, lost: Peer) -> str:
@@ -163,8 +175,8 @@ def drop_spare_learner(view: View) -> Outcome:
     spec, configuration = view.desired.spec, view.configuration
     successors = set[int]()
     if len(configuration.voters) <= spec.voters and spec.self_healing.enabled:
-        found = (_successor(view, lost) for lost, _ in view.lost_voters)
-        successors = {learner.id for learner in found if learner is not None}
+        successor = _successor(view) if view.lost_voters else None
+        successors = {successor.id} if successor is not None else set()
     missing = max(0, spec.voters - len(configuration.voters))
     useful = spec.read_replicas + max(missing, len(successors))
     if len(configuration.learners) <= useful:
