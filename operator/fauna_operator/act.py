@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+import msgspec
+
 from fauna_operator import pki
 from fauna_operator.database import Address, Members
 from fauna_operator.errors import Stale
@@ -25,12 +27,12 @@ from fauna_operator.model import (
     Desired,
     Initialize,
     IssueCertificate,
-    Latch,
     MakeAuthority,
     MakeRootSecret,
     Observed,
     Open,
     Remember,
+    Report,
     Transfer,
     WriteLatch,
 )
@@ -56,10 +58,13 @@ class Actor:
         self._insist_on_fresh(action)
         match action:
             case WriteLatch():
-                await self._store(_status_of(action.latch))
+                await self._store(msgspec.to_builtins(action.latch))
+            case Report():
+                status = msgspec.to_builtins(action.status)
+                await self.kube.replace_status({**action.request.resource, "status": status})
             case Create():
-                await self.kube.create(action.manifest)
-            case Apply():
+                await self._create(action.manifest)
+            case Apply() | Remember():
                 await self.kube.patch(action.manifest, apply=True)
             case Annotate():
                 await self.kube.patch(_annotation(self.desired, action), apply=False)
@@ -67,8 +72,6 @@ class Actor:
                 seen = {"uid": action.uid, "resourceVersion": action.resource_version}
                 where = (action.kind, self.desired.namespace, action.name)
                 await self.kube.delete(*where, seen, force=action.force)
-            case Remember():
-                await self.kube.patch(action.manifest, apply=True)
             case MakeAuthority() | MakeRootSecret() | IssueCertificate():
                 await self._make(action)
             case Initialize():
@@ -91,6 +94,16 @@ class Actor:
         """Write fields of status, if the resource is still the one that was read."""
         status = {**(self.resource.get("status") or {}), **fields}
         self.resource = await self.kube.replace_status({**self.resource, "status": status})
+
+    async def _create(self, manifest: Object) -> None:
+        """Create an object; a pod only if nobody wrote status since it was read.
+
+        A recovery says in status that it stops everybody before it does. Who read the resource
+        earlier and comes late must not start a member again; a write that changes nothing tells.
+        """
+        if manifest["kind"] == "Pod":
+            self.resource = await self.kube.replace_status(self.resource)
+        await self.kube.create(manifest)
 
     async def _initialize(self, action: Initialize) -> None:
         """Tell the seed to form the cluster, only if nobody wrote status since it was read.
@@ -190,16 +203,6 @@ def _annotation(desired: Desired, action: Annotate) -> Object:
             "annotations": action.annotations,
             "labels": action.labels,
         },
-    }
-
-
-def _status_of(latch: Latch) -> Object:
-    return {
-        "clusterID": latch.cluster_id,
-        "incarnation": latch.incarnation,
-        "seed": latch.seed,
-        "nextMemberSerial": latch.next_member_serial,
-        "bootstrapped": latch.bootstrapped,
     }
 
 

@@ -16,27 +16,33 @@ import msgspec
 
 from fauna_operator import pki
 from fauna_operator.database import Address, Members
-from fauna_operator.errors import OperatorError, Refused
+from fauna_operator.errors import OperatorError, Refused, Stale
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.model import (
     Answer,
     Certificate,
     Claim,
     Desired,
+    Job,
     Latch,
     Lists,
     Node,
     Observed,
     Pod,
+    Request,
+    Seen,
 )
 from fauna_operator.model.observed import CONTACT_MS_MAX
+from fauna_operator.model.restores import ACCEPTED, HANDED_OVER
 from fauna_operator.render import latch_of, names, templates_of
 
 SLOW_S = 1.0  # a round of questions that took longer has an old answer of the leader in it
-GAP_S_MAX = 30.0  # who did not look for so long knows nothing of what lasted meanwhile
 HOSTNAME = "kubernetes.io/hostname"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 Key = TypeVar("Key")
+
+
+GAP_S_MAX = 30.0  # who did not look for so long knows nothing of what lasted meanwhile
 
 
 class Memory:
@@ -52,6 +58,7 @@ class Memory:
         self._led: float | None = None
         self._looked: float | None = None
         self._since: dict[str, dict[Any, float]] = {}
+        self._seen: dict[int, Seen] = {}
 
     def update(self, observed: Observed, now_s: float) -> Observed:
         """Return `observed` with durations filled in."""
@@ -80,7 +87,26 @@ class Memory:
             ready_s=self._last("ready", {uid for uid, ready in pods.items() if ready}, now_s),
             unready_s=self._last("unready", {u for u, ready in pods.items() if not ready}, now_s),
             leader_silent_s=None if self._led is None else now_s - self._led,
+            leaderless_s=self._leaderless(observed, now_s),
+            seen=self._most(observed),
         )
+
+    def _leaderless(self, observed: Observed, now_s: float) -> float:
+        """Return for how long nobody led, of the time in which this process looked."""
+        led = any(answer.role == "leader" for answer in observed.answers.values())
+        return self._last("leaderless", () if led else ("",), now_s).get("", 0.0)
+
+    def _most(self, observed: Observed) -> dict[int, Seen]:
+        """Return the most that each member was ever seen to have, as status and we remember."""
+        for serial, seen in observed.seen.items():
+            before = self._seen.get(serial)
+            if before is None or (before.index, before.ts_ceiling) < (seen.index, seen.ts_ceiling):
+                self._seen[serial] = seen
+        known = observed.configuration
+        if known is not None:  # who left has nothing that could be lost
+            members = {peer.id for peer in known.members}
+            self._seen = {s: seen for s, seen in self._seen.items() if s in members}
+        return dict(self._seen)
 
     def _follow_leader(self, observed: Observed, now_s: float) -> None:
         leader, configuration = observed.leader, observed.configuration
@@ -128,7 +154,8 @@ async def observe(
     mine = stored is not None and _annotation(stored, names.CLUSTER_UID) == desired.uid
     text = (stored or {}).get("data", {}).get("latch", "")
     last = _latch(text)
-    return Observed(
+    requests = await requests_of(kube, desired)
+    found = Observed(
         resource_version=resource["metadata"]["resourceVersion"],
         lists=lists,
         status=status,
@@ -139,8 +166,113 @@ async def observe(
         answers=answers,
         silences=silences,
         answered_s=answered_s,
+        seen=_seen(status, answers, now),
+        requests=requests,
+        jobs=await _jobs(kube, desired, status, requests),
         fresh_id=secrets.token_hex(16),
     )
+    return found.believed()
+
+
+def _seen(status: Object, answers: Mapping[int, Answer], now: float) -> dict[int, Seen]:
+    """Return what status remembers of members, and what they say now, if that is more."""
+    found = {
+        int(entry["memberID"]): Seen(
+            int(entry["index"]), int(entry["tsCeiling"]), _epoch(entry["observedAt"])
+        )
+        for entry in status.get("seen") or ()
+    }
+    for serial, answer in answers.items():
+        known = found.get(serial)
+        fresh = Seen(answer.last, answer.ts_ceiling, now)
+        if answer.last and (known is None or _position(known) < _position(fresh)):
+            found[serial] = fresh
+    return found
+
+
+def _position(seen: Seen) -> tuple[int, int]:
+    return seen.index, seen.ts_ceiling
+
+
+async def requests_of(kube: Kubernetes, desired: Desired) -> tuple[Request, ...]:
+    """Return the FaunaRestores that were handed over to a cluster, the running one first."""
+    try:
+        items = await kube.find("FaunaRestore", desired.namespace)
+    except (Refused, Stale):  # the kind is not installed, or not ours to see
+        return ()
+    found = []
+    for item in items:
+        try:
+            request = Request.of(item)
+        except (KeyError, msgspec.ValidationError):
+            continue
+        place = request.spec.target.in_place
+        mine = place is not None and place.cluster_name == desired.name
+        if mine and request.status.phase in HANDED_OVER:
+            found.append(request)
+    return tuple(sorted(found, key=lambda r: (r.status.phase == ACCEPTED, r.created, r.name)))
+
+
+async def _jobs(
+    kube: Kubernetes, desired: Desired, status: Object, requests: tuple[Request, ...]
+) -> tuple[Job, ...]:
+    """Return the Jobs that fill a volume of this cluster; looked for only when one may run."""
+    wanted = [f"{request.name}-restore" for request in requests if not request.recovers]
+    if desired.spec.bootstrap.restore.backup_id and not status.get("restored"):
+        wanted.append(f"{desired.name}-seed-restore")
+    found = [await job_of(kube, desired.namespace, name) for name in wanted]
+    return tuple(job for job in found if job is not None)
+
+
+async def job_of(kube: Kubernetes, namespace: str, name: str) -> Job | None:
+    """Return a Job with the last words of its pods, or None when there is none."""
+    item = await kube.get("Job", namespace, name)
+    if item is None:
+        return None
+    metadata, state, message = item["metadata"], "Running", ""
+    for condition in item.get("status", {}).get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            state, message = condition["type"], condition.get("message", "")
+    words: dict[str, Any] = {}
+    if state != "Running":
+        pods = await kube.find("Pod", namespace, f"batch.kubernetes.io/job-name={name}")
+        words = _last_words(pods)
+    if state == "Failed" and words:
+        message = f"{words.get('reason', '')}: {words.get('detail', '')}"
+    return Job(
+        name=name,
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        claim_uid=_annotation(item, names.CLAIM_UID),
+        state=state,
+        message=message,
+        result=words if state == "Complete" else {},
+    )
+
+
+def _last_words(pods: list[Object]) -> dict[str, Any]:
+    """Return the one line of JSON of the pod that ended last; {} when there is none."""
+    ended = []
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses") or ():
+            last = container.get("state", {}).get("terminated") or {}
+            ended.append((last.get("finishedAt", ""), last.get("message", "")))
+    if not ended:
+        return {}
+    line = max(ended)[1].strip().rpartition("\n")[2]
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {"detail": line[:500]} if line else {}
+
+
+def _incarnation(item: Object) -> int:
+    """Return the incarnation that a member's pod was started for, 0 when it does not say."""
+    for container in item.get("spec", {}).get("containers") or ():
+        for word in container.get("args") or ():
+            if word.startswith("--incarnation="):
+                return int(word.partition("=")[2])
+    return 0
 
 
 async def _lists(
@@ -283,6 +415,7 @@ def _pod(item: Object) -> Pod | None:
         ready=_is_ready(item),
         deleting="deletionTimestamp" in metadata,
         ip=status.get("podIP", ""),
+        incarnation=_incarnation(item),
         node=item.get("spec", {}).get("nodeName", ""),
         role=metadata.get("labels", {}).get(names.ROLE, ""),
         template_hash=_annotation(item, names.TEMPLATE_HASH),
@@ -299,6 +432,7 @@ def _claim(item: Object, nodes: tuple[str, ...] | None) -> Claim:
     metadata = item["metadata"]
     return Claim(
         serial=_serial(item) or 0,
+        restore=_annotation(item, names.RESTORE),
         name=metadata["name"],
         uid=metadata["uid"],
         resource_version=metadata["resourceVersion"],

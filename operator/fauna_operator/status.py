@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from fauna_operator.model import (
     Action,
     Annotate,
@@ -21,6 +23,7 @@ from fauna_operator.model import (
     Latch,
     Observed,
     Plan,
+    Seen,
     Transfer,
     WriteLatch,
 )
@@ -33,6 +36,8 @@ Status = dict[str, Any]
 OTHERS = frozenset({"BackupHealthy", "ArchiveHealthy"})  # conditions that another loop writes
 Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
 
+SEEN_LEADERLESS_S = 5.0
+SEEN_EVERY_S = 60.0  # more often would make every look a write
 QUIET_S_MAX = 15.0  # an election is shorter; a longer silence is an outage
 PROGRESS = {
     "Bootstrapping": "Bootstrapping",
@@ -44,6 +49,9 @@ PROGRESS = {
     "ReplaceBlocked": "Stalled",
     "Unschedulable": "Unschedulable",
     "ReconcileFailed": "Stalled",
+    "Recovering": "Restoring",
+    "Restoring": "Restoring",
+    "RestoreFailed": "Stalled",
 }
 WORK = {
     "replace_lost": "Replacing",
@@ -52,6 +60,9 @@ WORK = {
     "reach_voters": "Scaling",
     "reach_replicas": "Scaling",
     "roll_out": "Updating",
+    "recover": "Restoring",
+    "settle_beginning": "Restoring",
+    "fill_seed": "Restoring",
 }
 TYPES = {  # of an operation, by the rule that acts for it
     "bootstrap": "Bootstrap",
@@ -111,6 +122,8 @@ def status(
         **_counts(desired, observed),
         "members": _members(desired, observed),
         **_operation(desired, observed, decided, now),
+        **_restoring(observed),
+        **_seen(observed, now),
         "quarantinedVolumes": _quarantined(observed),
         "conditions": _conditions(verdicts, observed.status.get("conditions", ()), desired, now),
     }
@@ -177,15 +190,53 @@ def _held_up(before: Status, decided: Plan) -> Status | None:
 
 def _latch(latch: Latch | None) -> Status:
     """Keep what status itself holds; it changes only by `WriteLatch`."""
-    if latch is None:
-        return {}
-    return {
-        "clusterID": latch.cluster_id,
-        "incarnation": latch.incarnation,
-        "seed": latch.seed,
-        "nextMemberSerial": latch.next_member_serial,
-        "bootstrapped": latch.bootstrapped,
-    }
+    return msgspec.to_builtins(latch) if latch is not None else {}
+
+
+def _restoring(observed: Observed) -> Status:
+    """Say which restore is under way, before it stops anybody, and what the first one brought."""
+    found: Status = {}
+    if observed.requests:
+        first = observed.requests[0]
+        found["recovery"] = {"restore": first.name, "phase": first.status.phase}
+    filled = [job for job in observed.jobs if job.state == "Complete" and job.result]
+    if filled:
+        result = filled[0].result
+        keys = (("index", "index"), ("term", "term"), ("state_hash", "stateHash"))
+        found["restored"] = {name: result[key] for key, name in keys if key in result}
+    elif "restored" in observed.status:
+        found["restored"] = observed.status["restored"]
+    return found
+
+
+def _seen(observed: Observed, now: float) -> Status:
+    """Keep the most that each member was seen to have, for the day on which it is lost.
+
+    It moves all the time, so it is written once a minute, and sooner when nobody leads any more.
+    """
+    before = observed.status.get("seen") or ()
+    fresh = [
+        {"memberID": str(serial), "observedAt": _iso(seen.at), **_position(seen)}
+        for serial, seen in sorted(observed.seen.items())
+    ]
+    known = {entry["memberID"]: entry for entry in before}
+    moved = [e for e in fresh if _at(known.get(e["memberID"], {})) != _at(e)]
+    oldest = min(
+        (str(known.get(e["memberID"], {}).get("observedAt", "")) for e in moved), default=""
+    )
+    every_s = SEEN_EVERY_S if observed.leader is not None else SEEN_LEADERLESS_S
+    left = known.keys() - {entry["memberID"] for entry in fresh}
+    due = bool(left) or (bool(moved) and oldest <= _iso(now - every_s))
+    entries = fresh if due else list(before)
+    return {"seen": entries} if entries else {}
+
+
+def _position(seen: Seen) -> Status:
+    return {"index": seen.index, "tsCeiling": seen.ts_ceiling}
+
+
+def _at(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+    return entry.get("index"), entry.get("tsCeiling")
 
 
 def _counts(desired: Desired, observed: Observed) -> Status:
@@ -425,6 +476,8 @@ def _phase(desired: Desired, available: Verdict, progressing: Verdict, degraded:
         return "Terminating"
     if desired.spec.paused:
         return "Paused"
+    if progressing[0] == "True" and progressing[1] == "Restoring":
+        return "Recovering"
     if available[0] != "True":
         return "QuorumLost" if available[1] in ("QuorumLost", "NoLeader") else available[1]
     if progressing[0] == "True" and progressing[1] in ("Scaling", "Updating", "Replacing"):

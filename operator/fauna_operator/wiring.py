@@ -29,13 +29,14 @@ from fauna_operator.liveness import RELIST, Pulse
 from fauna_operator.metrics import Metrics
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render.names import BACKUP, CLUSTER, GROUP
+from fauna_operator.restores.loop import Restore
 from fauna_operator.settings import Settings
 from fauna_operator.supervise import Supervisor
 
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
-LISTED = ("FaunaCluster", "FaunaBackup")  # the kinds that are reconciled
+LISTED = ("FaunaCluster", "FaunaRestore", "FaunaBackup")  # the kinds that are reconciled
 CHILDREN = ("Pod", "PersistentVolumeClaim", "Job")  # that wake the object which their label names
 WATCHED = (*LISTED, *CHILDREN)  # each is one stream a namespace
 WAKES = {CLUSTER: "FaunaCluster", BACKUP: "FaunaBackup"}  # label -> kind of what it names
@@ -60,6 +61,7 @@ async def run(settings: Settings) -> None:
                 "FaunaBackup": lambda key: BackupReconciler(kube, turns, key),
                 KEEPER: lambda key: Keeper(kube, key),
                 "FaunaCluster": lambda key: Cluster(kube, Door(), key, metrics),
+                "FaunaRestore": lambda key: Restore(kube, key, supervisor.wake),
             },
         )
         lease = Lease(kube, settings.lease_namespace, settings.lease_name, settings.identity)

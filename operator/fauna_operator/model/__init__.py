@@ -19,11 +19,12 @@ from fauna_operator.model.actions import (
     Open,
     Plan,
     Remember,
+    Report,
     Transfer,
     WriteLatch,
 )
 from fauna_operator.model.desired import Desired, Spec
-from fauna_operator.model.latch import Latch
+from fauna_operator.model.latch import Latch, Origin
 from fauna_operator.model.observed import (
     Answer,
     Certificate,
@@ -36,8 +37,10 @@ from fauna_operator.model.observed import (
     Peer,
     Pod,
     Progress,
+    Seen,
     Templates,
 )
+from fauna_operator.model.restores import Job, Request
 
 __all__ = [
     "Action",
@@ -55,6 +58,7 @@ __all__ = [
     "Desired",
     "Initialize",
     "IssueCertificate",
+    "Job",
     "Latch",
     "Lists",
     "MakeAuthority",
@@ -62,11 +66,15 @@ __all__ = [
     "Node",
     "Observed",
     "Open",
+    "Origin",
     "Peer",
     "Plan",
     "Pod",
     "Progress",
     "Remember",
+    "Report",
+    "Request",
+    "Seen",
     "Spec",
     "Templates",
     "Transfer",

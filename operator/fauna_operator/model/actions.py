@@ -11,6 +11,7 @@ import msgspec
 
 from fauna_operator.model.latch import Latch
 from fauna_operator.model.observed import ConfigurationId, Manifest
+from fauna_operator.model.restores import Request, RestoreStatus
 
 
 class WriteLatch(msgspec.Struct, frozen=True, tag=True):
@@ -22,6 +23,16 @@ class WriteLatch(msgspec.Struct, frozen=True, tag=True):
         latch = self.latch
         state = "bootstrapped" if latch.bootstrapped else f"seed {latch.seed}"
         return f"latch {state}, next serial {latch.next_member_serial}"
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """Write the status of a FaunaRestore; compare-and-set on it as it was observed."""
+
+    request: Request
+    status: RestoreStatus
+
+    def __str__(self) -> str:
+        return f"report {self.request.name} {self.status.phase}: {self.status.message}"
 
 
 class Create(msgspec.Struct, frozen=True, tag=True):
@@ -165,6 +176,7 @@ class Transfer(msgspec.Struct, frozen=True, tag=True):
 
 Action = (
     WriteLatch
+    | Report
     | Create
     | Apply
     | Annotate

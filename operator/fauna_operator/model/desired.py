@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fauna_operator.model.stores import Backups
+from fauna_operator.model.stores import Backups, BackupStore
 
 
 def seconds(text: str) -> float:
@@ -94,6 +94,23 @@ class UpdateStrategy(msgspec.Struct, frozen=True, rename="camel"):
     min_ready_seconds: int = 15  # Ready for so long before the next one is taken
 
 
+class BootstrapRestore(msgspec.Struct, frozen=True, rename="camel"):
+    """The backup with which a new cluster begins; "" as `backup_id` is none."""
+
+    storage: BackupStore = BackupStore()
+    cluster_id: str = msgspec.field(name="clusterID", default="")  # that the backup is of
+    backup_id: str = msgspec.field(name="backupID", default="")
+    target_time: str = ""
+    target_index: int | None = None
+    timeout: str = "12h"
+
+
+class Bootstrap(msgspec.Struct, frozen=True, rename="camel"):
+    """How a cluster begins. Read once."""
+
+    restore: BootstrapRestore = BootstrapRestore()
+
+
 class Spec(msgspec.Struct, frozen=True, rename="camel"):
     """The whole spec; unknown fields are ignored, the API server has pruned them."""
 
@@ -106,6 +123,7 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     auth: Auth = Auth()
     self_healing: SelfHealing = SelfHealing()
     update_strategy: UpdateStrategy = UpdateStrategy()
+    bootstrap: Bootstrap = Bootstrap()
     backup: Backups = Backups()
     paused: bool = False
     deletion_protection: bool = False  # kept by the chart's policy, not by the operator

@@ -12,6 +12,7 @@ import msgspec
 
 from fauna_operator.model.desired import Spec
 from fauna_operator.model.latch import Latch
+from fauna_operator.model.restores import Job, Request
 
 Manifest = dict[str, Any]
 CONTACT_MS_MAX = 2_000  # what the leader heard longer ago says nothing about now
@@ -29,6 +30,7 @@ class Pod(msgspec.Struct, frozen=True):
     ready: bool = False
     deleting: bool = False
     ip: str = ""
+    incarnation: int = 1  # of its command line; 0: it has none
     node: str = ""
     role: str = ""  # the label
     template_hash: str = ""
@@ -52,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True):
     phase: str = "Bound"
     deleting: bool = False
     nonce: str = ""  # of the directory on it, as first heard
+    restore: str = ""  # uid of the FaunaRestore that fills it, until that is done
     replaces: int = 0  # the serial of the lost member, 0 when it replaces nobody
     created: float = 0.0
     quarantined: bool = False
@@ -122,10 +125,21 @@ class Answer(msgspec.Struct, frozen=True):
     applied: int = 0
     commit: int = 0
     last: int = 0
+    last_term: int = 0
+    leader: Peer | None = None  # whom it follows
+    ts_ceiling: int = 0  # µs
     open: bool = False
     version: str = ""
     configuration: Configuration | None = None
     members: tuple[Progress, ...] | None = None
+
+
+class Seen(msgspec.Struct, frozen=True, rename="camel"):
+    """The most that a member was ever seen to have, for the day on which it is gone."""
+
+    index: int
+    ts_ceiling: int  # µs
+    at: float  # seconds since 1970
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -188,6 +202,10 @@ class Observed(msgspec.Struct, frozen=True):
     unready_s: Mapping[str, float] = {}  # for how long it has not been
     leader_silent_s: float | None = None  # since a leader was seen; None: never by this process
     answered_s: float | None = None  # when the leader answered, on the monotonic clock
+    leaderless_s: float = 0.0  # for how long this process has looked without seeing a leader
+    seen: Mapping[int, Seen] = {}  # by serial, also of members that are gone
+    requests: tuple[Request, ...] = ()  # FaunaRestores that were handed over to this cluster
+    jobs: tuple[Job, ...] = ()  # that fill volumes of this cluster
     fresh_id: str = ""  # 32 hex digits drawn for this pass, used by nobody yet
 
     @property
@@ -217,3 +235,21 @@ class Observed(msgspec.Struct, frozen=True):
         """Return what the leader knows of a member; `None` is "not known"."""
         members = (self.leader.members or ()) if self.leader else ()
         return next((member for member in members if member.id == serial), None)
+
+    def believed(self) -> "Observed":
+        """Return the same without answers of incarnations that have ended.
+
+        A former member that comes back says what was true once; it may even lead others like it.
+        """
+        stored = (self.status_latch, self.map_latch, *(claim.latch for claim in self.lists.claims))
+        now = max((latch.incarnation for latch in stored if latch and latch.origin), default=0)
+        ended = {
+            serial: f"it is of incarnation {answer.incarnation}, which has ended"
+            for serial, answer in self.answers.items()
+            if answer.incarnation < now
+        }
+        if not ended:
+            return self
+        answers = {serial: a for serial, a in self.answers.items() if serial not in ended}
+        silences = dict(sorted({**self.silences, **ended}.items()))
+        return msgspec.structs.replace(self, answers=answers, silences=silences)

@@ -12,7 +12,7 @@ wrote; what is unknown is never treated as absent.
 from collections.abc import Callable
 
 from fauna_operator.model import Blocked, Desired, Observed, Plan
-from fauna_operator.plan import identity, membership, rollout, upkeep
+from fauna_operator.plan import identity, membership, recovery, rollout, upkeep
 from fauna_operator.plan.view import NOTHING, Outcome, View
 
 Rule = Callable[[View], Outcome]
@@ -36,13 +36,16 @@ RULES: tuple[Rule, ...] = (
     stop_when_deleted,
     stop_when_paused,
     identity.settle_identity,
+    recovery.recover,
     upkeep.keep_objects,
     upkeep.keep_claims,
+    recovery.fill_seed,
     upkeep.keep_pods,
     rollout.judge_template,
     upkeep.clear_broken_pods,
     membership.bootstrap,
     membership.know_configuration,
+    recovery.settle_beginning,
     upkeep.keep_marks,
     upkeep.retire_members,
     membership.finish_change,

@@ -5,8 +5,11 @@ from the ConfigMap, the claims and the live members; places that disagree stop e
 Trap: `bootstrapped` is what keeps a second `init` from forming an empty twin of a cluster.
 """
 
-from fauna_operator.model import Annotate, Answer, Apply, Create, Latch, WriteLatch
+import msgspec
+
+from fauna_operator.model import Annotate, Answer, Apply, Claim, Create, Latch, WriteLatch
 from fauna_operator.model.latch import Disagreement, merge
+from fauna_operator.plan.fences import put_aside
 from fauna_operator.plan.view import NOTHING, Outcome, View
 from fauna_operator.render import claim_annotations, identity_map
 
@@ -14,15 +17,18 @@ from fauna_operator.render import claim_annotations, identity_map
 def settle_identity(view: View) -> Outcome:
     """Draw, rebuild, or complete the latch in its three places, one place per pass."""
     former = [
-        claim.name
+        claim
         for claim in view.observed.lists.claims
         if claim.cluster_uid != view.desired.uid and not claim.quarantined
     ]
+    if former and view.desired.spec.bootstrap.restore.backup_id:
+        return Outcome(tuple(put_aside(claim, "of a former cluster") for claim in former))
     if former:
         return Outcome.stop(
             "VolumesOfFormerCluster",
-            f"{', '.join(former)} belong to a former FaunaCluster {view.desired.name}: delete "
-            "them, if their data may go, or choose another name",
+            f"{', '.join(claim.name for claim in former)} belong to a former FaunaCluster "
+            f"{view.desired.name}: delete them, if their data may go, begin with a backup "
+            "(spec.bootstrap.restore), which puts them aside, or choose another name",
         )
     latch = _known(view)
     if isinstance(latch, Disagreement):
@@ -47,7 +53,11 @@ def _store(view: View, latch: Latch) -> Outcome:
         manifest["metadata"]["resourceVersion"] = observed.map_version
         return Outcome((Apply(manifest),))
     annotations: dict[str, str | None] = dict(claim_annotations(view.desired, latch))
-    behind = [c for c in observed.lists.claims if c.latch != latch and not c.quarantined]
+    behind = [
+        claim
+        for claim in observed.lists.claims
+        if claim.latch != latch and not claim.quarantined and not _ended(claim, latch)
+    ]
     return (
         Outcome(
             tuple(
@@ -67,13 +77,23 @@ def _store(view: View, latch: Latch) -> Outcome:
     )
 
 
+def _ended(claim: Claim, latch: Latch) -> bool:
+    """Tell whether a volume belongs to an incarnation that has ended; it keeps saying so."""
+    begins = latch.origin is not None and latch.origin.member == claim.serial
+    return claim.latch is not None and claim.latch.incarnation < latch.incarnation and not begins
+
+
 def _known(view: View) -> Latch | Disagreement | None:
     """Merge the stored latches and hold them against what live members say of themselves."""
     observed = view.observed
     stored = [
         ("status", observed.status_latch),
         (f"ConfigMap {view.desired.name}-identity", observed.map_latch),
-        *((f"claim {claim.name}", claim.latch) for claim in observed.lists.claims),
+        *(
+            (f"claim {claim.name}", claim.latch)
+            for claim in observed.lists.claims
+            if claim.cluster_uid in ("", view.desired.uid)
+        ),
     ]
     latch = merge((where, latch) for where, latch in stored if latch is not None)
     if isinstance(latch, Disagreement):
@@ -89,10 +109,8 @@ def _known(view: View) -> Latch | Disagreement | None:
                 f"member {serial} says cluster {answer.cluster_id}, incarnation "
                 f"{answer.incarnation}; the latch says {latch.cluster_id}, {latch.incarnation}"
             )
-    return Latch(
-        cluster_id=latch.cluster_id,
-        incarnation=latch.incarnation,
-        seed=latch.seed,
+    return msgspec.structs.replace(
+        latch,
         next_member_serial=max(latch.next_member_serial, _highest_serial(view) + 1),
         bootstrapped=latch.bootstrapped or any(a.state != "waiting" for _, a in answers),
     )

@@ -21,6 +21,8 @@ CLUSTER_UID = f"{GROUP}/cluster-uid"
 LATCH = f"{GROUP}/latch"
 NONCE = f"{GROUP}/nonce"
 REPLACES = f"{GROUP}/replaces"
+RESTORE = f"{GROUP}/restore"  # uid of the FaunaRestore that a volume is filled for
+CLAIM_UID = f"{GROUP}/claim-uid"  # of the volume that a Job fills
 DELETE_AFTER = f"{GROUP}/delete-after"
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 

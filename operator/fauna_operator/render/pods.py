@@ -35,8 +35,23 @@ def pod(desired: Desired, latch: Latch, serial: int) -> Manifest:
             "annotations": {names.TEMPLATE_HASH: template_hash(desired)},
             "ownerReferences": [names.owner(desired, controller=True)],
         },
-        "spec": _spec(desired, serial, latch.cluster_id, latch.incarnation),
+        "spec": _with_flags(
+            _spec(desired, serial, latch.cluster_id, latch.incarnation), latch, serial
+        ),
     }
+
+
+def _with_flags(spec: Manifest, latch: Latch, serial: int) -> Manifest:
+    """Tell the survivor of a lost majority, and nobody else, that it begins the incarnation."""
+    origin = latch.beginning
+    if origin is not None and origin.recovers and origin.member == serial:
+        spec["containers"][0]["args"] += [
+            "--recover-single",
+            f"--from-incarnation={origin.from_incarnation}",
+            f"--to-incarnation={latch.incarnation}",
+            f"--floor-ts={origin.floor_ts}",
+        ]
+    return spec
 
 
 def template_hash(desired: Desired) -> str:
