@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from fauna_operator.act import Actor
 from fauna_operator.database import Members
+from fauna_operator.events import Teller
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.metrics import Metrics
 from fauna_operator.model import Blocked, Desired, Observed, Plan
@@ -43,6 +44,7 @@ class Cluster:
         self._key = self._namespace, self._name = key
         self._metrics = metrics or Metrics()
         self._memory = Memory()
+        self._teller = Teller(kube)
         self._uid = ""
         self._trouble: Blocked | None = None
         self._last: Plan | None = None
@@ -82,6 +84,7 @@ class Cluster:
         for action in decided.actions:
             log.info("%s/%s: %s: %s", desired.namespace, desired.name, decided.rule, action)
             await actor.perform(action)
+            await self._teller.deed(desired, action)
         return self._pause(observed, decided)
 
     async def _report(
@@ -94,7 +97,9 @@ class Cluster:
         wanted = {**kept, **fresh}
         if wanted == before:
             return resource
-        return await self._kube.replace_status({**resource, "status": wanted})
+        stored = await self._kube.replace_status({**resource, "status": wanted})
+        await self._teller.turn(desired, before, wanted)
+        return stored
 
     def _pause(self, observed: Observed, decided: Plan) -> float:
         self._repeats = self._repeats + 1 if decided == self._last else 0

@@ -95,4 +95,7 @@ true
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [list, create, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
 {{- end -}}
