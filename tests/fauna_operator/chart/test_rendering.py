@@ -129,6 +129,16 @@ def test_crds_are_those_of_the_source_and_stay(default: list[Object]) -> None:
     assert not of_kind(render("crds.install=false"), "CustomResourceDefinition")
 
 
+def test_a_package_carries_the_crds(tmp_path: Path) -> None:
+    """`helm package` follows the link to crds/; what it makes renders the same."""
+    assert 0 == helm("package", str(CHART), "--destination", str(tmp_path)).returncode
+    [package] = tmp_path.glob("fauna-operator-*.tgz")
+    arguments = ("--namespace", NAMESPACE, "--kube-version", KUBERNETES)
+    told = [helm("template", RELEASE, str(of), *arguments).stdout for of in (CHART, package)]
+    assert told[0] == told[1]
+    assert "kind: CustomResourceDefinition" in told[1]
+
+
 def test_the_image_by_tag_or_digest() -> None:
     """The tag is the chart's version unless said otherwise; a digest wins."""
     digest = "sha256:" + 64 * "a"
