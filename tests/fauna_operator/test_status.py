@@ -6,18 +6,24 @@ import msgspec
 import pytest
 
 from fauna_operator.model import (
+    Action,
+    Annotate,
     Answer,
     Blocked,
+    ChangeMembership,
     Configuration,
     ConfigurationId,
+    Delete,
     Desired,
     Latch,
     Lists,
+    Node,
     Observed,
     Peer,
     Plan,
     Pod,
     Progress,
+    Transfer,
 )
 from fauna_operator.status import status
 
@@ -143,6 +149,8 @@ def test_the_same_facts_write_nothing_new() -> None:
     ("reason", "kind", "expected"),
     [
         ("CatchingUp", "Progressing", ("True", "Scaling")),
+        ("RolloutStuck", "Degraded", ("True", "RolloutStuck")),
+        ("RolloutStuck", "Progressing", ("False", "Stalled")),
         ("RolloutWaits", "Progressing", ("True", "Updating")),
         ("Unschedulable", "Progressing", ("False", "Unschedulable")),
         ("ReplaceBlocked", "Degraded", ("True", "ReplaceBlocked")),
@@ -197,3 +205,117 @@ def test_states_of_members() -> None:
 
     states = ["Quarantined", "Unschedulable", "Starting", "Silent", "Waiting"]
     assert states == [member["state"] for member in found["members"]]
+
+
+def placed(*nodes: str, zones: dict[str, str], **scheduling: str) -> dict[str, Any]:
+    """Return status with the three members on these nodes."""
+    pods = tuple(
+        Pod(n, f"orders-{n}", f"p{n}", "1", ready=True, node=node)
+        for n, node in enumerate(nodes, start=1)
+    )
+    known = tuple(Node(name, ready=True, zone=zone) for name, zone in zones.items())
+    seen = observed(lists=Lists(pods=pods, authority="ca", nodes=known))
+    return told(seen, spec={"scheduling": scheduling})
+
+
+ZONES = {"n1": "a", "n2": "a", "n3": "b", "n4": "c"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        (("n1", "n3", "n4"), ("True", "Spread")),
+        (("n1", "n2", "n3"), ("False", "ZoneHoldsMajority")),
+        (("n1", "n1", "n3"), ("False", "NodeShared")),
+    ],
+)
+def test_topology(nodes: tuple[str, ...], expected: tuple[str, str]) -> None:
+    """Voters stand on distinct nodes, and no zone of several holds a majority."""
+    assert expected == condition(placed(*nodes, zones=ZONES), "TopologySatisfied")
+
+
+def test_one_zone_is_no_fault() -> None:
+    """Where all nodes are in one zone, or in none, nothing can be spread over zones."""
+    for zone in ("a", ""):
+        zones = dict.fromkeys(("n1", "n2", "n3"), zone)
+        found = placed("n1", "n2", "n3", zones=zones)
+        assert ("True", "Spread") == condition(found, "TopologySatisfied")
+
+
+def test_topology_degrades_only_where_it_is_required() -> None:
+    """What is preferred is told, what is required is missed."""
+    nodes = ("n1", "n2", "n3")
+    preferred = placed(*nodes, zones=ZONES)
+    required = placed(*nodes, zones=ZONES, zoneSpread="Required")
+    assert ("False", "FullRedundancy") == condition(preferred, "Degraded")
+    assert ("True", "TopologyUnsatisfied") == condition(required, "Degraded")
+
+
+def test_read_replicas_are_asked_for() -> None:
+    """Three voters of four members are whole only with their read replica."""
+    found = told(observed(), spec={"replicas": 4})
+    assert ("True", "ReadReplicasMissing") == condition(found, "Degraded")
+    assert ("False", "MembersNotReady") == condition(found, "Ready")
+
+
+def test_a_stuck_pod_of_a_former_member_is_no_member() -> None:
+    """A pod that left and cannot end, on a dead node, does not keep the cluster from Ready."""
+    pods = (*observed().lists.pods, Pod(9, "orders-9", "p9", "1", deleting=True))
+    found = told(observed(lists=Lists(pods=pods, authority="ca")))
+    assert ("True", "AllMembersReady") == condition(found, "Ready")
+
+
+ADD = ChangeMembership("add_learner", 1, 4, ConfigurationId(1, 6, 987), host="h")
+PROMOTE = ChangeMembership("promote", 1, 4, ConfigurationId(1, 6, 987), nonce="n")
+
+
+def test_an_operation_is_told_from_beginning_to_end() -> None:
+    """Type, step, member, and when it began; absent when nothing is being done."""
+    catching = Plan((), "reach_voters", (Blocked("CatchingUp", "4 is behind", final=True),))
+    steps = [
+        (Plan((ADD,), "reach_voters"), "AddLearner"),
+        (Plan((Annotate("Pod", "orders-4", "u", "1", why="learner"),), "keep_marks"), "AddLearner"),
+        (catching, "CatchUp"),
+        (Plan((PROMOTE,), "reach_voters"), "Promote"),
+    ]
+    found: dict[str, Any] = {}
+    for at, (decided, step) in enumerate(steps):
+        found = status(desired(), observed(status=found), decided, now=NOW + at)
+        assert {
+            "type": "AddMember",
+            "step": step,
+            "member": "orders-4",
+            "startedAt": "2027-01-15T08:00:00Z",
+        } == found["operation"]
+    assert "operation" not in status(desired(), observed(status=found), NOTHING, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("rule", "action", "expected"),
+    [
+        ("replace_lost", ADD, ("ReplaceMember", "AddLearner", "orders-4")),
+        ("reach_voters", Transfer(1, 2, "why"), ("RemoveMember", "Transfer", "orders-1")),
+        ("roll_out", Transfer(1, 2, "why"), ("Rollout", "Transfer", "orders-1")),
+        (
+            "retire_members",
+            Delete("Pod", "orders-4", "u", "1", "why"),
+            ("RemoveMember", "StopPod", "orders-4"),
+        ),
+        (
+            "retire_members",
+            Annotate("PersistentVolumeClaim", "data-orders-4", "u", "1"),
+            ("RemoveMember", "QuarantineVolume", "orders-4"),
+        ),
+    ],
+)
+def test_operations(rule: str, action: Action, expected: tuple[str, str, str]) -> None:
+    """What the plan does has a name."""
+    found = told(observed(), Plan((action,), rule))["operation"]
+    assert expected == (found["type"], found["step"], found["member"])
+
+
+def test_an_operation_says_what_blocks_it() -> None:
+    """The reason and its sentence."""
+    decided = Plan((), "", (Blocked("ReplaceBlocked", "member 2: no majority"),))
+    found = told(observed(), decided)["operation"]
+    assert "ReplaceBlocked: member 2: no majority" == found["blockedBy"]
