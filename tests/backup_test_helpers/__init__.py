@@ -99,7 +99,8 @@ def part_of(pairs: list[Pair], number: int = 1) -> tuple[Part, bytes]:
     """Return one part that holds `pairs`, and its object."""
     writer = PartWriter(number)
     writer.add(pairs)
-    return writer.finish()
+    part, block = writer.finish()
+    return part, bytes(block)
 
 
 class CopyGiver:
@@ -134,10 +135,10 @@ class DyingObjects:
         self._objects: Objects = FolderObjects(root)
         self._left, self._after = dies_in, after
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         self._do(lambda: self._objects.put(key, data))
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes | bytearray) -> None:
         self._do(lambda: self._objects.put_new(key, data))
 
     def delete(self, key: str) -> None:

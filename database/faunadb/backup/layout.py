@@ -109,7 +109,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     `digest` is the SHA-256 of the object with 64 zeros in the digest's place.
     """
     plain = msgspec.structs.replace(manifest, digest=_ZEROS)
-    return seal_manifest(msgspec.json.format(msgspec.json.encode(plain), indent=2))
+    return seal_manifest(msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n")
 
 
 def seal_manifest(block: bytes) -> bytes:

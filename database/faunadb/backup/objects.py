@@ -11,6 +11,7 @@ Trap: an object is there when `put` returned, and whole; for a folder that needs
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,7 @@ from obstore.store import S3Store
 
 TRANSFER_S_MAX = 600  # of one object: 64 MiB at 0.1 MiB/s
 RETRY_S_MAX = 180
+_CODE = re.compile(r"<Code>(\w+)</Code>")  # a missing bucket is 404, too
 _S3_OPTIONS = frozenset({"region", "endpoint", "path_style"})
 
 
@@ -53,11 +55,11 @@ class Stored(NamedTuple):
 class Objects(Protocol):
     """An object store. All but the constructor raise `StoreFailed`."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         """Write an object, replacing one of this name; durable and whole on return."""
         ...
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes | bytearray) -> None:
         """Write an object that must not exist yet. Raises `ObjectExists`."""
         ...
 
@@ -171,13 +173,13 @@ class S3Objects:
             raise StoreMisnamed(f"s3://{url.bucket}: {problem}") from problem
         self._name = f"s3://{url.bucket}/{url.path}".rstrip("/")
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         try:
             obstore.put(self._store, key, data, use_multipart=False)
         except (BaseError, OSError) as problem:
             self._fail(key, problem)
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes | bytearray) -> None:
         """Write an object on the condition that there is none, where the store can do that."""
         if self._exists(key):
             raise ObjectExists(f"{self._name}/{key} exists")
@@ -227,7 +229,8 @@ class S3Objects:
     def _fail(self, key: str, problem: Exception) -> NoReturn:
         if isinstance(problem, StoreFailed):
             raise problem
-        if isinstance(problem, FileNotFoundError):
+        code = _CODE.search(str(problem))
+        if isinstance(problem, FileNotFoundError) and (code is None or code[1] == "NoSuchKey"):
             raise ObjectMissing(f"there is no {self._name}/{key}") from problem
         said = str(problem).partition("\n\nDebug source:")[0]
         raise StoreFailed(f"{self._name}/{key}: {said}") from problem
@@ -239,12 +242,12 @@ class FolderObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         with self._failing(key):
             self._write(key, data).replace(self._root / key)
             self._sync_folders(key)
 
-    def put_new(self, key: str, data: bytes) -> None:
+    def put_new(self, key: str, data: bytes | bytearray) -> None:
         target = self._root / key
         if target.exists():
             raise ObjectExists(f"{target} exists")
@@ -283,7 +286,7 @@ class FolderObjects:
                 if folder == self._root or not _remove_if_empty(folder):
                     break
 
-    def _write(self, key: str, data: bytes) -> Path:
+    def _write(self, key: str, data: bytes | bytearray) -> Path:
         """Write and sync the bytes under a name that no reader looks for."""
         target = self._root / key
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ class PartWriter:
         self._packer = zstandard.ZstdCompressor(
             level=LEVEL, write_checksum=True, write_content_size=False
         ).compressobj()
-        self._packed: list[bytes] = []
+        self._packed = bytearray()  # joined at the end it would be there twice
         self._bytes = self._pairs = 0
         self._first_key = self._last_key = b""
 
@@ -62,13 +62,12 @@ class PartWriter:
         block = b"".join(fields)
         self._bytes += len(block)
         self._pairs += len(pairs)
-        self._packed.append(self._packer.compress(block))
+        self._packed += self._packer.compress(block)
 
-    def finish(self) -> tuple[Part, bytes]:
+    def finish(self) -> tuple[Part, bytearray]:
         """Return what the manifest says of the part, and the object."""
-        self._packed.append(self._packer.flush())
-        block = b"".join(self._packed)
-        self._packed.clear()
+        self._packed += self._packer.flush()
+        block, self._packed = self._packed, bytearray()
         part = Part(
             name=self.name,
             pairs=self._pairs,

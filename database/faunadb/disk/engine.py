@@ -34,6 +34,7 @@ PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 GROWTH_BYTES_MIN = 64 << 20  # a small state may grow by this while it is copied
 CHECK_HERE_BYTES_MAX = 16 << 20  # larger copies are walked by a process of their own
 CHECK_TIMEOUT_S = 3600
+WALK_SLICE_BYTES = 16 << 20
 CRC_BYTES = 4
 
 _BROKEN = (
@@ -243,20 +244,40 @@ class LmdbEngines:
 
 
 def walk(path: Path) -> int:
-    """Read every pair of the copy in a directory and return how many. Raises `Corrupt`."""
-    env = _open_copy(path)
-    try:
-        with env.begin() as txn:
-            count = sum(1 for _ in _scan(txn, b"", None, reverse=False))
-            entries = int(txn.stat()["entries"])
-        if count != entries:
-            raise Corrupt("snapshot", f"{path.name} holds {count} pairs, not {entries}")
-    except lmdb.Error as problem:
-        raise Corrupt("snapshot", f"{path.name}: {problem}") from problem
-    else:
-        return count
-    finally:
-        env.close()
+    """Read every pair of the copy in a directory and return how many. Raises `Corrupt`.
+
+    It is opened anew for each slice: what a mapping has touched stays in the process's memory.
+    """
+    count, after = 0, b""
+    while True:
+        env = _open_copy(path)
+        try:
+            with env.begin() as txn:
+                entries = int(txn.stat()["entries"])
+                read, last = _read_slice(txn, after)
+        except lmdb.Error as problem:
+            raise Corrupt("snapshot", f"{path.name}: {problem}") from problem
+        finally:
+            env.close()
+        count += read
+        if last == after:
+            break
+        after = last
+    if count != entries:
+        raise Corrupt("snapshot", f"{path.name} holds {count} pairs, not {entries}")
+    return count
+
+
+def _read_slice(txn: Any, after: bytes) -> tuple[int, bytes]:
+    """Check pairs behind the key `after`; return how many, and the last key."""
+    count, size, last = 0, 0, after
+    for key, value in _scan(txn, after, None, reverse=False):
+        if key == after:
+            continue
+        count, size, last = count + 1, size + len(value), key
+        if size >= WALK_SLICE_BYTES:
+            break
+    return count, last
 
 
 def check_apart(path: Path) -> int:

@@ -49,7 +49,7 @@ def test_a_part_may_be_filled_in_slices() -> None:
     part, block = writer.finish()
 
     assert "data-00007.zst" == part.name
-    assert PAIRS == unpack(part, block)
+    assert PAIRS == unpack(part, bytes(block))
 
 
 def test_one_flipped_bit_anywhere_is_found_and_named() -> None:

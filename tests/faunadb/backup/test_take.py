@@ -197,7 +197,7 @@ def test_a_missing_part_is_named(copy: Path, tmp_path: Path) -> None:
 class _Rotting(FolderObjects):
     """Flips a bit of every part that is put."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes | bytearray) -> None:
         super().put(key, data[:-1] + bytes((data[-1] ^ 1,)))
 
 
