@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from faunadb.disk.directory import DataDirectory
+from faunadb.disk.directory import Built, DataDirectory
 from faunadb.disk.ports import CopyAborted
 from faunadb.disk.transfers import Receiver, Source
 from faunadb.errors import Corrupt, Malformed
@@ -68,7 +68,7 @@ class SimSnapshots:
         self._directory, self._files, self._log = directory, files, log
         self._own, self._target, self._later = own, target, later
         self._act, self._swapped = act, swapped
-        self._installs: dict[int, Callable[[], None]] = {}
+        self._installs: dict[int, tuple[SnapshotMeta, Callable[[], None]]] = {}
         self._restarts = 0
         self._copied_bytes = 0
         self._is_taking = False
@@ -89,15 +89,25 @@ class SimSnapshots:
     def install(self, meta: SnapshotMeta, done: Callable[[], None]) -> None:
         self._restarts += 1
         token = Token(meta.id.term, -self._restarts)
-        self._installs[token.sequence] = done
+        self._installs[token.sequence] = (meta, done)
         self._log.submit(LogRestart(token, meta.id))
 
     def restart_recorded(self, token: Token) -> None:
-        """The log recorded the restart that `install` asked for: swap the state."""
-        done = self._installs.pop(token.sequence)
-        self._world.say(f"m{self._own} installs a snapshot")
-        self._swapped(self._directory.swap_state())
-        done()
+        """The log recorded the restart that `install` asked for: build and swap, on a thread."""
+        meta, done = self._installs.pop(token.sequence)
+
+        def build() -> None:
+            built = self._directory.build_state(meta.id)
+            delay_us = self._world.between(0, 20 * US_PER_MS)
+            self._later(delay_us, "snapshot swap", lambda: self._act(lambda: swap(built)))
+
+        def swap(built: Built) -> None:
+            self._world.say(f"m{self._own} installs a snapshot")
+            self._swapped(self._directory.swap_state(built))
+            done()
+            self._later(US_PER_MS, "snapshot old", self._directory.remove_old)
+
+        self._later(self._world.between(0, 100 * US_PER_MS), "snapshot build", build)
 
     def tick(self, applied: Index) -> Index:
         written = self._directory.engine.written_bytes() - self._copied_bytes

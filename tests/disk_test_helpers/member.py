@@ -220,7 +220,8 @@ class Storage:
         received = receiver.finish()
         self.write(LogRestart(self.token(), received.id))
         self.applied = received.id.index
-        directory.swap_state()
+        directory.swap_state(directory.build_state(received.id))
+        directory.remove_old()
 
     # ------------------------------------------------------------ judgement
 

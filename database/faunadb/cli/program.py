@@ -87,6 +87,7 @@ class RunningMember:
             transfer=transfer,
             swapped=self._swapped,
             act=self._act,
+            on_fatal=self.fatal,
         )
         member = Member(
             identity=identity,
@@ -126,11 +127,18 @@ class RunningMember:
         self.directory.close_cleanly()
 
     def fatal(self, problem: BaseException) -> None:
-        """Crash: nothing that this process would say after it can be believed."""
+        """Crash: nothing that this process would say after it can be believed.
+
+        A state that is corrupt is built anew at the next start.
+        """
         sys.stderr.write("".join(traceback.format_exception(problem)))
-        code = IDENTITY_OR_CORRUPTION if isinstance(problem, Corrupt) else IO_ERROR
+        code, reason, detail = IO_ERROR, type(problem).__name__.lower(), str(problem)
+        if isinstance(problem, Corrupt):
+            code, reason, detail = IDENTITY_OR_CORRUPTION, problem.reason, problem.detail
+            if problem.reason == "state":
+                self.directory.disown_state()
         with contextlib.suppress(SystemExit):
-            fail(code, type(problem).__name__.lower(), str(problem))
+            fail(code, reason, detail)
         sys.stderr.flush()
         os._exit(code)
 

@@ -3,23 +3,29 @@
 Copying, hashing and verifying happen on one thread of their own; the event loop only hears of
 the end. One thing at a time: a copy that is taken, or one that is sent.
 
-    install   the received directory is durable → the log records a restart → the state is
-              swapped → the core is told (SAFETY 17; each step may be the last before a crash)
+    install   the received directory is durable → the log records a restart → a state is built
+              from it → it is swapped in → the core is told (SAFETY 17; each step may be the last
+              before a crash)
 
-Trap: the engine that is swapped out must have no reader; the member ends its views first.
+Trap: the engine that was swapped out is closed, so it must have no reader: the member has ended
+its views by then, and whatever else reads it does so on our one thread.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import errno
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
-from faunadb.disk.directory import DataDirectory
+from faunadb.cli.scrubber import Scrubber
+from faunadb.disk.directory import Built, DataDirectory
 from faunadb.disk.flusher import Flusher
 from faunadb.disk.ports import CopyAborted
 from faunadb.disk.snapshots import Snapshot
 from faunadb.disk.space import Admission, Space, admit
 from faunadb.disk.wal import SEGMENT_BYTES
+from faunadb.errors import Corrupt
 from faunadb.node.ports import Files, Log, LogRestart
 from faunadb.raft.entries import Index, MemberId, SnapshotMeta
 from faunadb.raft.events import SendSnapshot, Token
@@ -47,14 +53,18 @@ class SnapshotKeeper:
         transfer: Transfer | None,
         swapped: Callable[[KeyValue], None],
         act: Callable[[Callable[[], None]], None],
+        on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._directory, self._files, self._log, self._flusher = directory, files, log, flusher
-        self._transfer, self._swapped, self._act = transfer, swapped, act
+        self._transfer, self._swapped = transfer, swapped
+        self._act, self._fatal = act, on_fatal
         self._threads = ThreadPoolExecutor(1, "snapshots")
+        self._scrubber = Scrubber(lambda: directory.engine)
         self._due = asyncio.Event()
         self._asked: list[asyncio.Future[bool]] = []
         self._sends: asyncio.Queue[tuple[SendSnapshot, Callable[[bool], None]]] = asyncio.Queue(64)
         self._installs: dict[int, tuple[SnapshotMeta, Callable[[], None]]] = {}
+        self._recorded: asyncio.Queue[int] = asyncio.Queue()  # the core installs one at a time
         self._restarts = 0
         self._snapshot_written_bytes = 0
         self._admission: Admission | None = None  # the first tick says
@@ -75,12 +85,8 @@ class SnapshotKeeper:
         self._log.submit(LogRestart(token, meta.id))
 
     def restart_recorded(self, token: Token) -> None:
-        """The log recorded the restart that `install` asked for: swap the state."""
-        _, done = self._installs.pop(token.sequence)
-        with self._flusher.paused():
-            engine = self._directory.swap_state()
-        self._swapped(engine)
-        done()
+        """The log recorded the restart that `install` asked for: the state can be built."""
+        self._recorded.put_nowait(token.sequence)
 
     def tick(self, applied: Index) -> Index:
         engine, snapshots = self._directory.engine, self._directory.snapshots
@@ -128,12 +134,17 @@ class SnapshotKeeper:
     # ------------------------------------------------------------ the tasks
 
     async def run(self) -> None:
-        """Take and send until cancelled."""
+        """Take, send, install and scrub until cancelled; what goes wrong is fatal."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._take_when_due(loop))
-                group.create_task(self._send_when_asked(loop))
+                for work in (
+                    self._take_when_due(loop),
+                    self._send_when_asked(loop),
+                    self._install_when_recorded(loop),
+                    self._scrubber.run(self._threads),
+                ):
+                    group.create_task(self._guarded(work))
         finally:
             self._threads.shutdown(wait=True)
 
@@ -168,16 +179,46 @@ class SnapshotKeeper:
                     self.sending = MemberId(0)
             self._report(done, ok=ok)
 
+    async def _install_when_recorded(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            meta, done = self._installs[sequence := await self._recorded.get()]
+            built = await loop.run_in_executor(self._threads, self._directory.build_state, meta.id)
+            self._act(partial(self._swap, built, done))
+            del self._installs[sequence]
+            await loop.run_in_executor(self._threads, self._remove_old)
+
+    def _remove_old(self) -> None:
+        with self._flusher.paused():  # it may be syncing what is closed here
+            self._directory.remove_old()
+
+    def _swap(self, built: Built, done: Callable[[], None]) -> None:
+        self._swapped(self._directory.swap_state(built))
+        self._snapshot_written_bytes = 0
+        done()
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except (Corrupt, OSError) as problem:
+            self._fatal(problem)
+
     def _report(self, done: Callable[[bool], None], *, ok: bool) -> None:
         self._act(lambda: done(ok))
 
     def _take(self) -> bool:
+        if self._installs:
+            return False  # what is applied here is about to be replaced
         snapshots, engine = self._directory.snapshots, self._directory.engine
         written = engine.written_bytes()
         try:
             snapshots.take(engine)
         except CopyAborted:
             return False  # too many writes meanwhile; it is still due
+        except OSError as problem:
+            if problem.errno != errno.ENOSPC:
+                raise
+            snapshots.discard_partial()
+            return False
         self._snapshot_written_bytes = written
         snapshots.verify_all()
         snapshots.prune()

@@ -11,20 +11,28 @@ and without IDENTITY is never taken for an empty one.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from faunadb.disk.boot import Boot
 from faunadb.disk.identity import ID_BYTES, RESTORING, read_identity, write_identity
 from faunadb.disk.incarnation import Begin
-from faunadb.disk.ports import Describe, Engine, Engines
+from faunadb.disk.ports import DATA_NAME, Describe, Engine, Engines
 from faunadb.disk.recover import Opened, recover
 from faunadb.disk.snapshots import Snapshots, copy_verified
 from faunadb.disk.states import States
 from faunadb.disk.wal import DIRECTORY, Position, Wal, WalLimits
 from faunadb.errors import Corrupt
 from faunadb.node.ports import Files, Identity, Recovered
-from faunadb.raft.entries import MemberId
+from faunadb.raft.entries import EntryId, MemberId
+
+
+class Built(NamedTuple):
+    """A state that nobody uses yet."""
+
+    number: int
+    engine: Engine
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -51,22 +59,37 @@ class DataDirectory:
         self._files = files
         self._states: States = opened.states
         self._state_number = opened.state_number
+        self._replaced: list[Engine] = []
 
-    def swap_state(self) -> Engine:
-        """Replace the state by the newest snapshot, after the log recorded its installation.
+    def build_state(self, id_: EntryId) -> Built:
+        """Build a state from the snapshot of `id_`, after the log recorded its installation.
 
-        The old engine is closed: nobody may hold a reader. Raises `Corrupt`, OSError.
+        It takes as long as the copy, and any thread may do it; from the end on the next start
+        finds the new state. Raises `Corrupt`, OSError.
         """
-        snapshot = self.snapshots.newest()
-        assert snapshot is not None
+        snapshot = next((kept for kept in self.snapshots.all() if kept.id == id_), None)
+        if snapshot is None:
+            raise Corrupt("snapshot", f"the snapshot at {id_.index} is not there any more")
         number, path = self._states.prepare()
-        copy_verified(self._files, snapshot, f"{path}/data.mdb")
-        self.engine.close()
-        self.engine = self._states.open(number)
-        self._states.take_over(number)
-        self._state_number = number
-        self.snapshots.prune()
+        copy_verified(self._files, snapshot, f"{path}/{DATA_NAME}")
+        self._states.believe(number)
+        return Built(number, self._states.open(number))
+
+    def swap_state(self, built: Built) -> Engine:
+        """Go on with a state that was built: nothing new may read from the old one."""
+        self._replaced.append(self.engine)
+        self._state_number, self.engine = built
         return self.engine
+
+    def remove_old(self) -> None:
+        """Close and remove what was replaced, states and snapshots; nobody may read from them.
+
+        Any thread may do it.
+        """
+        while self._replaced:
+            self._replaced.pop().close()
+        self._states.remove_others(self._state_number)
+        self.snapshots.prune()
 
     def disown_state(self) -> None:
         """A sync of the state failed: it is not believed at the next start. Crash after it."""

@@ -26,6 +26,7 @@ from crc32c import crc32c
 
 from faunadb.disk.ports import DATA_NAME, CopyAborted, Describe, Description
 from faunadb.errors import Corrupt
+from faunadb.store.ports import Reader
 
 MAP_BYTES = 1 << 40
 READERS_MAX = 512
@@ -35,6 +36,7 @@ GROWTH_BYTES_MIN = 64 << 20  # a small state may grow by this while it is copied
 CHECK_HERE_BYTES_MAX = 16 << 20  # larger copies are walked by a process of their own
 CHECK_TIMEOUT_S = 3600
 WALK_SLICE_BYTES = 16 << 20
+SCRUB_BYTES_MAX = 1 << 20  # of values, in one slice
 CRC_BYTES = 4
 
 _BROKEN = (
@@ -299,14 +301,19 @@ def check_apart(path: Path) -> int:
     return int(done.stdout)
 
 
-def scrub(reader: LmdbReader, start: bytes, pairs_max: int) -> bytes | None:
+def scrub(reader: Reader, start: bytes, pairs_max: int) -> bytes | None:
     """Check up to `pairs_max` pairs from `start` on; return where to go on, None at the end.
 
-    Raises `Corrupt` for a value that does not match its checksum (SAFETY 18).
+    Raises `Corrupt` for a value that does not match its checksum, and a broken tree (SAFETY 18).
     """
-    for count, (key, _) in enumerate(reader.scan(start, None)):
-        if count == pairs_max:
-            return key
+    size = 0
+    try:
+        for count, (key, value) in enumerate(reader.scan(start, None)):
+            if count == pairs_max or size > SCRUB_BYTES_MAX:
+                return key
+            size += len(value)
+    except lmdb.Error as problem:
+        raise Corrupt("state", f"a scrub met a broken page: {problem}") from problem
     return None
 
 

@@ -87,7 +87,12 @@ class States:
         return number, path
 
     def take_over(self, number: int) -> None:
-        """Let a state be written from now on, and remove every other one.
+        """Let a state be written from now on, and remove every other one."""
+        self.believe(number)
+        self.remove_others(number)
+
+    def believe(self, number: int) -> None:
+        """Let a state be written from now on.
 
         VALID is durable before CLEAN goes, and both before the caller writes.
         """
@@ -97,6 +102,9 @@ class States:
             self._files.remove(f"{path}/{_CLEAN}")
             self._files.fsync_directory(path)
         self._files.fsync_directory("")
+
+    def remove_others(self, number: int) -> None:
+        """Remove every state but one; a large file takes a while to go."""
         for other in self._numbers():
             if other != number:
                 self._files.remove(state_path(other))

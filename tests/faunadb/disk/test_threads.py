@@ -123,7 +123,8 @@ def test_a_life_on_real_files(tmp_path: Path, clean: bool) -> None:
     assert 400 == recovered.state_applied.index
     assert recovered.snapshot is not None
     assert 400 == recovered.snapshot.id.index
-    assert directory.swap_state() is directory.engine
+    assert directory.swap_state(directory.build_state(recovered.snapshot.id)) is directory.engine
+    directory.remove_old()
     directory.close()
     files.close()
 
