@@ -91,10 +91,17 @@ class Shape:
         return [event["reason"] for event in sorted(mine, key=lambda e: str(e["eventTime"]))]
 
 
+def doors(database: Database) -> list[str]:
+    """The Service of all members, at three nodes: members come and go, and nodes do, too."""
+    port = database.endpoint().rpartition(":")[2]
+    nodes = database.cluster.api.items("/api/v1/nodes")
+    return [f"http://{node['status']['addresses'][0]['address']}:{port}" for node in nodes[:3]]
+
+
 @contextlib.contextmanager
 def under_load(database: Database, name: str, *, clients: int = 4) -> Iterator[Workload]:
-    """Clients write and read all the time through one door; afterwards the history is judged."""
-    workload = Workload([database.endpoint()] * 2, database.secret(), clients=clients)
+    """Clients write and read all the time, whoever is a member; then the history is judged."""
+    workload = Workload(doors(database), database.secret(), clients=clients)
     try:
         with workload:
             workload.run_until(writes=50)

@@ -15,7 +15,7 @@ from kind_test_helpers.product import Database, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.new]
 
-HEALING = {"maxReplacementsPerHour": 10, "unreachableAfter": "20s"}
+HEALING = {"maxReplacementsPerHour": 10}
 PEER_PORT = 7500
 
 
@@ -111,6 +111,7 @@ def test_a_node_that_is_gone_and_one_that_is_cut_off(shape: Shape) -> None:
         cut = node_of(shape, victim)
 
         def cut_off(_: Shape, __: str) -> None:
+            shape.edit(selfHealing={**HEALING, "unreachableAfter": "20s"})
             lasting.enter_context(faults.cut_off(cut))
 
         replaced(shape, workload, victim, "node cut off", cut_off)
