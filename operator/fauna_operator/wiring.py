@@ -20,6 +20,7 @@ import kopf
 from fauna_operator.backups.farewell import let_go_where_all_ends
 from fauna_operator.backups.keeper import Keeper
 from fauna_operator.backups.reconcile import BackupReconciler, Turns
+from fauna_operator.backups.scheduler import Scheduler
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
 from fauna_operator.health import served, watch_the_watches
@@ -28,7 +29,7 @@ from fauna_operator.lease import Lease
 from fauna_operator.liveness import RELIST, Pulse
 from fauna_operator.metrics import Metrics
 from fauna_operator.reconcile import Cluster
-from fauna_operator.render.names import BACKUP, CLUSTER, GROUP
+from fauna_operator.render.names import BACKUP, CLUSTER, GROUP, SCHEDULE
 from fauna_operator.restores.loop import Restore
 from fauna_operator.settings import Settings
 from fauna_operator.supervise import Supervisor
@@ -36,10 +37,14 @@ from fauna_operator.supervise import Supervisor
 log = logging.getLogger(__name__)
 
 RELIST_S = 60.0
-LISTED = ("FaunaCluster", "FaunaRestore", "FaunaBackup")  # the kinds that are reconciled
+LISTED = ("FaunaCluster", "FaunaRestore", "FaunaBackup", "FaunaScheduledBackup")
 CHILDREN = ("Pod", "PersistentVolumeClaim", "Job")  # that wake the object which their label names
 WATCHED = (*LISTED, *CHILDREN)  # each is one stream a namespace
-WAKES = {CLUSTER: "FaunaCluster", BACKUP: "FaunaBackup"}  # label -> kind of what it names
+WAKES = {  # label -> kind of what it names
+    CLUSTER: "FaunaCluster",
+    BACKUP: "FaunaBackup",
+    SCHEDULE: "FaunaScheduledBackup",
+}
 KEEPER = "BackupKeeper"  # the second loop of a FaunaCluster, which no member depends on
 
 
@@ -59,6 +64,7 @@ async def run(settings: Settings) -> None:
         supervisor = Supervisor(
             {
                 "FaunaBackup": lambda key: BackupReconciler(kube, turns, key),
+                "FaunaScheduledBackup": lambda key: Scheduler(kube, key),
                 KEEPER: lambda key: Keeper(kube, key),
                 "FaunaCluster": lambda key: Cluster(kube, Door(), key, metrics),
                 "FaunaRestore": lambda key: Restore(kube, key, supervisor.wake),

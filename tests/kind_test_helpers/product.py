@@ -114,7 +114,7 @@ class Database:
 
     def pods(self) -> list[Json]:
         """The members' pods, by serial."""
-        selector = f"labelSelector=fauna.dev/cluster={self.name}"
+        selector = f"labelSelector=fauna.dev/cluster={self.name},fauna.dev/component=member"
         found = self.cluster.api.items(f"/api/v1/namespaces/{self.namespace}/pods?{selector}")
         return sorted(found, key=lambda pod: serial(pod["metadata"]["name"]))
 

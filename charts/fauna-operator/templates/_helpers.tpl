@@ -71,8 +71,14 @@ true
 - apiGroups: [fauna.dev]   # backups: held by a finalizer until their data are deleted
   resources: [faunabackups]
   verbs: [get, list, watch, patch]
+- apiGroups: [fauna.dev]   # schedules make backups, and delete old ones
+  resources: [faunabackups]
+  verbs: [create, delete]
 - apiGroups: [fauna.dev]
-  resources: [faunabackups/status]
+  resources: [faunascheduledbackups]
+  verbs: [get, list, watch]
+- apiGroups: [fauna.dev]
+  resources: [faunabackups/status, faunascheduledbackups/status]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]

@@ -136,18 +136,18 @@ async def _readers(kube: Kubernetes, backup: Backup) -> tuple[str, ...]:
     return tuple(sorted(await restored_from(kube, backup.namespace, {backup.name})))
 
 
-async def restored_from(kube: Kubernetes, namespace: str, backups: set[str]) -> set[str]:
-    """Return the FaunaRestores under way from these backups; none where the kind is unknown."""
+async def restored_from(kube: Kubernetes, namespace: str, backups: set[str]) -> dict[str, str]:
+    """Return the FaunaRestores under way from these backups, each with its backup."""
     try:
         items = await kube.find("FaunaRestore", namespace)
-    except (Stale, Refused):
-        return set()
-    return {
-        item["metadata"]["name"]
-        for item in items
-        if item["spec"].get("source", {}).get("backupName") in backups
-        and (item.get("status") or {}).get("phase") not in ENDED
-    }
+    except (Stale, Refused):  # the kind is not installed, or not ours to see
+        return {}
+    found = {}
+    for item in items:
+        backup = item["spec"].get("source", {}).get("backupName", "")
+        if backup in backups and (item.get("status") or {}).get("phase") not in ENDED:
+            found[item["metadata"]["name"]] = backup
+    return found
 
 
 async def _discard(kube: Kubernetes, backup: Backup) -> Object | None:

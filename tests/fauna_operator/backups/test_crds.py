@@ -8,9 +8,17 @@ import pytest
 import yaml
 
 from fauna_operator.backups.model import BackupSpec, Record
+from fauna_operator.backups.schedule import Memory, ScheduleSpec
 
 ROOT = Path(__file__).parent.parent.parent.parent
-MODELS = {"faunabackups": (BackupSpec, {"clusterRef": {"name": "orders"}})}
+MINIMAL = {"clusterRef": {"name": "orders"}}
+MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "faunabackups": (BackupSpec, MINIMAL),
+    "faunascheduledbackups": (
+        ScheduleSpec,
+        {"schedule": "@daily", "template": {"spec": MINIMAL}},
+    ),
+}
 
 
 def schema(plural: str) -> dict[str, Any]:
@@ -44,7 +52,7 @@ def test_defaults_are_the_same_in_both(plural: str) -> None:
 @pytest.mark.parametrize("storage", [{"s3": {"bucket": "abc"}}, {"pvc": {"claimName": "nas"}}])
 def test_stores_have_the_same_defaults_in_both(storage: dict[str, Any]) -> None:
     """Also inside of a store."""
-    minimal = {"clusterRef": {"name": "orders"}, "storage": storage}
+    minimal = {**MINIMAL, "storage": storage}
     spec = schema("faunabackups")["spec"]
 
     assert msgspec.convert(minimal, BackupSpec) == msgspec.convert(
@@ -61,8 +69,11 @@ def test_every_field_is_read(plural: str) -> None:
     assert {field.encode_name for field in msgspec.structs.fields(model)} == written
 
 
-def test_every_field_of_the_record_is_in_the_crd() -> None:
+@pytest.mark.parametrize(
+    ("plural", "model"), [("faunabackups", Record), ("faunascheduledbackups", Memory)]
+)
+def test_every_field_that_is_remembered_is_in_the_crd(plural: str, model: Any) -> None:
     """What is latched is not pruned away."""
-    properties = schema("faunabackups")["status"]["properties"]
+    properties = schema(plural)["status"]["properties"]
 
-    assert set() == {f.encode_name for f in msgspec.structs.fields(Record)} - set(properties)
+    assert set() == {f.encode_name for f in msgspec.structs.fields(model)} - set(properties)
