@@ -61,9 +61,9 @@ def script_of(page: str, folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_page(folder: Path, *names: str) -> str:
-    """Run a page, and those that go on where it ends; return what their commands printed."""
-    page = "\n".join((ROOT / "docs" / name).read_text() for name in names)
+def run_page(name: str, folder: Path, *then: str) -> str:
+    """Run a page, `then` those that go on where it ends; return what their commands printed."""
+    page = "\n".join((ROOT / "docs" / each).read_text() for each in (name, *then))
     script = folder / "page.sh"
     script.write_text(script_of(page, folder))
     outside = [[*TIED, "bash", "-eu", "-c", block] for block in FIRST.findall(page)]
@@ -94,7 +94,7 @@ def run_to_end(command: list[str], folder: Path) -> str:
 
 def test_local_cluster(tmp_path: Path) -> None:
     """Three members in three terminals form a cluster, lose one, and take it back."""
-    said = run_page(tmp_path, "local-cluster.md")
+    said = run_page("local-cluster.md", tmp_path)
 
     assert '"open": true' in said
     assert '"Ada"' in said
@@ -104,7 +104,7 @@ def test_local_cluster(tmp_path: Path) -> None:
 
 def test_recovery(tmp_path: Path) -> None:
     """The same cluster loses two folders and goes on from the third."""
-    said = run_page(tmp_path, "local-cluster.md", "recovery.md")
+    said = run_page("local-cluster.md", tmp_path, "recovery.md")
 
     assert 2 <= said.count('"open": true')
     assert '"Grace"' in said
@@ -118,7 +118,7 @@ def test_development(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
-    said = run_page(tmp_path, "development.md")
+    said = run_page("development.md", tmp_path)
 
     assert '"data":"hello"' in said
     assert '"state": "member"' in said

@@ -104,6 +104,8 @@ def verify(**options: Any) -> None:
     default=0,
     help="Timestamps start above this, too; microseconds.",
 )
+@click.option("--target-index", type=click.IntRange(min=1), help="Replay the archive to an entry,")
+@click.option("--target-time", metavar="RFC3339", help="or to the last transaction until then.")
 @click.option("--dry-run", is_flag=True, help="Say what would be restored and lost; write nothing.")
 def restore(**options: Any) -> None:
     """Make a backup the first member of a cluster."""
@@ -123,4 +125,33 @@ def discard(**options: Any) -> None:
     run_discard(options)
 
 
-BACKUP_COMMANDS = (backup, verify, restore, discard)
+@click.command()
+@click.option("--members", required=True, metavar="HOST:8444[,…]", help="Admin addresses.")
+@click.option("--tls-dir", required=True, type=_EXISTING, envvar="FAUNADB_TLS_DIR")
+@_cluster_id
+@_store_options
+@click.option(
+    "--segment-mib",
+    type=click.IntRange(1, 64),
+    default=16,
+    show_default=True,
+    help="A segment is written when it is full,",
+)
+@click.option(
+    "--every-s",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="or when its first entry has waited for so long.",
+)
+@click.option(
+    "--listen", default="0.0.0.0:8080", show_default=True, help="For /readyz and /status."
+)
+def archive(**options: Any) -> None:
+    """Put the log of a running cluster into an object store, until told to stop."""
+    from faunadb.cli.archive import run_archive  # noqa: PLC0415 - keeps --help fast
+
+    run_archive(options)
+
+
+BACKUP_COMMANDS = (backup, verify, restore, discard, archive)

@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from faunadb.backup import check, layout
+from faunadb.backup import check, layout, replay
 from faunadb.backup.objects import Objects, StoreFailed, StoreMisnamed, open_store
 from faunadb.backup.progress import Progress
 from faunadb.backup.restore import DirectoryTaken, Order, Restored, Restoring
+from faunadb.backup.segments import PointRefused
 from faunadb.backup.source import MemberRefused, NoMember, Source
 from faunadb.backup.take import (
     BackupOrder,
@@ -88,13 +89,24 @@ def run_discard(options: dict[str, Any]) -> None:
 
 def run_restore(options: dict[str, Any]) -> None:
     """`faunadb restore`: exits the program."""
+    options["target"] = _target_of(options)
 
     def work(means: Means) -> dict[str, Any]:
         if options["dry_run"]:
-            return _foretell(means.objects, options)
+            return _foretell(means, options)
         return _result(_restore(means, options))
 
     _run("restore", options, work)
+
+
+def _target_of(options: dict[str, Any]) -> replay.Target:
+    index, time_ = options["target_index"], options["target_time"]
+    if index is not None and time_ is not None:
+        fail(USAGE, "usage", "--target-index and --target-time are two ways to say one thing")
+    try:
+        return replay.Target(index, None if time_ is None else replay.parse_time(time_))
+    except ValueError as problem:
+        fail(USAGE, "usage", str(problem))
 
 
 def _restore(means: Means, options: dict[str, Any]) -> Restored:
@@ -107,6 +119,7 @@ def _restore(means: Means, options: dict[str, Any]) -> Restored:
         member_id=options["member_id"],
         name=options["name"],
         floor_us=options["floor_ts"],
+        target=str(options["target"]),
     )
     files = DirectoryFiles(options["data_dir"])
     try:
@@ -122,27 +135,33 @@ def _restore(means: Means, options: dict[str, Any]) -> Restored:
             means.progress.stage("done", why="this very restore has finished here before")
             return done
         manifest = _manifest(means.objects, order.from_cluster_id, order.backup_id)
-        return restoring.run(manifest, check.base_pairs(means.objects, manifest, means.progress))
+        plan = replay.make_plan(means.objects, manifest, options["target"])
+        base = check.base_pairs(means.objects, manifest, means.progress)
+        return restoring.run(
+            manifest, base, lambda kv: replay.apply(plan, means.objects, kv, means.progress)
+        )
     finally:
         files.close()
 
 
-def _foretell(objects: Objects, options: dict[str, Any]) -> dict[str, Any]:
+def _foretell(means: Means, options: dict[str, Any]) -> dict[str, Any]:
     """Say what a restore would give, without a look at the directory."""
-    manifest = _manifest(objects, options["from_cluster_id"], options["backup_id"])
+    manifest = _manifest(means.objects, options["from_cluster_id"], options["backup_id"])
+    plan = replay.make_plan(means.objects, manifest, options["target"])
+    point = replay.foretell(plan, means.objects, means.progress)
     return {
         "dry_run": True,
         "cluster_id": options["cluster_id"],
         "incarnation": options["incarnation"],
         "member_id": options["member_id"],
-        "index": manifest.index,
-        "term": manifest.term,
-        "txn_ts": manifest.last_ts,
+        "index": point.index,
+        "term": point.term,
+        "txn_ts": point.last_ts,
         "documents": sum(manifest.documents.values()),
         "size_bytes": manifest.size_bytes(),
-        "expected_state_hash": manifest.state_hash,
-        "lost_after_index": manifest.index,
-        "lost_after_ts": manifest.last_ts,
+        "expected_state_hash": manifest.state_hash if point.index == manifest.index else None,
+        "lost_after_index": point.index,
+        "lost_after_ts": point.last_ts,
     }
 
 
@@ -181,6 +200,8 @@ def _run(verb: str, options: dict[str, Any], work: Callable[[Means], dict[str, A
             result = work(Means(objects, progress, SystemChance().bytes))
     except Corrupt as problem:
         failure = (IDENTITY_OR_CORRUPTION, problem.reason, problem.detail)
+    except PointRefused as problem:
+        failure = (1, problem.reason, problem.detail)
     except DirectoryTaken as problem:
         failure = (1, "directory_taken", str(problem))
     except MemberRefused as problem:
