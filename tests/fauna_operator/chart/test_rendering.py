@@ -163,12 +163,66 @@ def test_policies_where_the_server_has_them(default: list[Object]) -> None:
     assert {f"{NAMESPACE}-{RELEASE}-protect-clusters"} == names(one, "ValidatingAdmissionPolicy")
 
 
+def test_the_exemption_is_a_condition() -> None:
+    """On request the policies do not match what the namespace controller deletes."""
+    policies = of_kind(
+        render("admissionPolicies.exemptNamespaceController=true"), "ValidatingAdmissionPolicy"
+    )
+    expression = (
+        "request.userInfo.username != 'system:serviceaccount:kube-system:namespace-controller'"
+    )
+    condition = {"name": "not-with-its-namespace", "expression": expression}
+    assert [[condition]] * 2 == [each["spec"]["matchConditions"] for each in policies]
+    default = of_kind(render(), "ValidatingAdmissionPolicy")
+    assert not [each for each in default if "matchConditions" in each["spec"]]
+
+
+def test_the_operator_itself_may_delete_claims() -> None:
+    """The policy names the account of this very release, and the label of what is put aside."""
+    policies = of_kind(render(), "ValidatingAdmissionPolicy")
+    [claims] = [each["spec"] for each in policies if each["metadata"]["name"].endswith("claims")]
+    [rule] = claims["matchConstraints"]["resourceRules"]
+    assert [[""], ["DELETE"], ["persistentvolumeclaims"]] == [
+        rule[key] for key in ("apiGroups", "operations", "resources")
+    ]
+    selector = [{"key": "fauna.dev/cluster", "operator": "Exists"}]
+    assert selector == claims["matchConstraints"]["objectSelector"]["matchExpressions"]
+    [validation] = claims["validations"]
+    assert f"'system:serviceaccount:{NAMESPACE}:{RELEASE}'" in validation["expression"]
+    assert "['fauna.dev/quarantined'] == 'true'" in validation["expression"]
+
+
+def test_optional_values_reach_the_pod() -> None:
+    """Where it runs, as what, and what it is labelled with."""
+    found = render(
+        *("nodeSelector.disk=fast", "tolerations[0].key=a", "tolerations[0].operator=Exists"),
+        *("priorityClassName=high", "image.pullSecrets[0]=registry"),
+        *("podLabels.team=data", "podAnnotations.note=x"),
+        *("topologySpreadConstraints[0].maxSkew=1", "affinity.nodeAffinity.x=y"),
+    )
+    spec = pod(found)
+    assert {"disk": "fast"} == spec["nodeSelector"]
+    assert [{"key": "a", "operator": "Exists"}] == spec["tolerations"]
+    assert ["high", [{"name": "registry"}]] == [
+        spec["priorityClassName"],
+        spec["imagePullSecrets"],
+    ]
+    assert [{"maxSkew": 1}] == spec["topologySpreadConstraints"]
+    assert {"nodeAffinity": {"x": "y"}} == spec["affinity"]
+    [deployment] = of_kind(found, "Deployment")
+    metadata = deployment["spec"]["template"]["metadata"]
+    assert ["data", "x"] == [metadata["labels"]["team"], metadata["annotations"]["note"]]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= metadata["labels"].items()
+
+
 def test_monitoring_follows_its_apis(default: list[Object]) -> None:
     """Auto makes PodMonitors and rules where their API exists; false never does."""
     assert not of_kind(default, "PodMonitor")
     found = render(apis=MONITORING)
     assert {RELEASE, f"{RELEASE}-members"} == names(found, "PodMonitor")
     assert {RELEASE} == names(found, "PrometheusRule")
+    labelled = of_kind(render("monitoring.labels.release=main", apis=MONITORING), "PodMonitor")
+    assert ["main", "main"] == [each["metadata"]["labels"]["release"] for each in labelled]
     never = render(
         "monitoring.podMonitor=false", "monitoring.prometheusRule=false", apis=MONITORING
     )
