@@ -71,9 +71,14 @@ class World:
         key = (manifest["kind"], manifest["metadata"]["name"])
         self._write(f"patch {key[0]} {key[1]}")
         live = self.objects.get(key)
+        if live is None and apply:
+            stored = self.put(manifest)
+            self._answer()
+            return stored
         if live is None:
             raise Stale(f"{key} is gone")
         self._expect(live, manifest["metadata"])
+        live |= {part: manifest[part] for part in ("data", "spec") if part in manifest}
         if "finalizers" in manifest["metadata"]:
             live["metadata"]["finalizers"] = list(manifest["metadata"]["finalizers"])
         self._bump(live)

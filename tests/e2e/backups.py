@@ -64,6 +64,25 @@ class Backed:
             },
         )
 
+    def schedule(self, name: str, spec: Json, **template: Any) -> None:
+        """Ask for backups in time, as a person does."""
+        wanted = {"clusterRef": {"name": self.database.name}, **template}
+        self.cluster.api.create(
+            self.path("faunascheduledbackups"),
+            {
+                "apiVersion": "fauna.dev/v1alpha1",
+                "kind": "FaunaScheduledBackup",
+                "metadata": {"name": name},
+                "spec": {**spec, "template": {"spec": wanted}},
+            },
+        )
+
+    def scheduled(self, schedule: str) -> list[Json]:
+        """The backups of a schedule, by time."""
+        selector = f"labelSelector=fauna.dev/schedule={schedule}"
+        found = self.cluster.api.items(f"{self.path('faunabackups')}?{selector}")
+        return sorted(found, key=lambda item: str(item["metadata"]["name"]))
+
     def status(self, name: str) -> Json:
         found: Json = self.cluster.api.get(self.path("faunabackups", name)).get("status", {})
         return found

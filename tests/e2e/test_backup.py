@@ -170,6 +170,36 @@ def test_a_volume_as_store(here: Backed) -> None:
     here.await_gone("filed")
 
 
+def test_backups_come_in_time_and_old_ones_go(here: Backed) -> None:
+    """One at once and one a minute; two are kept, with their data; suspended, none comes."""
+    spec = {"schedule": "* * * * *", "immediate": True, "retention": {"keepLast": 2}}
+    here.schedule("minutely", spec)
+    seen = dict[str, str]()
+
+    def enough() -> bool:
+        found = here.scheduled("minutely")
+        seen.update({item["metadata"]["name"]: item["metadata"]["uid"] for item in found})
+        done = [item for item in found if item.get("status", {}).get("phase") == "Completed"]
+        return len(seen) >= 4 and len(done) == len(found) == 2
+
+    await_that("four backups", enough, seconds_max=2 * HANG_SECONDS, every=EVERY_SECONDS)
+    path = here.path("faunascheduledbackups", "minutely")
+    here.cluster.api.merge(path, {"spec": {"suspend": True}})
+
+    def rested() -> bool:
+        status = here.cluster.api.get(path)["status"]
+        return "nextScheduleTime" not in status and not status["active"]
+
+    await_that("the schedule to rest", rested, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
+    status = here.cluster.api.get(path)["status"]
+    left = [item["metadata"]["name"] for item in here.scheduled("minutely")]
+    print(f"\n{sorted(seen)}; left {left}; missed {status['missedRuns']}")
+    assert 0 == status["missedRuns"]
+    root = here.folder(left[-1]).parent
+    whole = {manifest.parent.name for manifest in root.glob("minutely-*/manifest.json")}
+    assert {here.status(name)["backupID"] for name in left} == whole
+
+
 def test_a_namespace_with_its_operator_and_backups_goes(
     kubernetes: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
