@@ -112,7 +112,6 @@ def test_node_of_the_leader(members: Members, way: str) -> None:
     assert before == members.uids()
 
 
-@pytest.mark.new
 def test_api_server_stopped(members: Members) -> None:
     """A minute without an API server replaces nothing, and writes go on."""
     before, restarts = members.uids(), members.restarts()
