@@ -23,7 +23,7 @@ from faunadb.store.ports import Reader
 Pair = tuple[bytes, bytes]
 T = TypeVar("T")
 LEVEL = 3
-SLICE_BYTES = 4 * 1024 * 1024  # pairs read under one opening of a copy
+SLICE_BYTES = 1024 * 1024  # of pairs under one opening of a copy; it maps up to 16 times as much
 _HEAD = struct.Struct("<II")
 _UNPACK_BYTES = 1024 * 1024
 

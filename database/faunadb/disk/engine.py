@@ -35,7 +35,7 @@ PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for
 GROWTH_BYTES_MIN = 64 << 20  # a small state may grow by this while it is copied
 CHECK_HERE_BYTES_MAX = 16 << 20  # larger copies are walked by a process of their own
 CHECK_TIMEOUT_S = 3600
-WALK_SLICE_BYTES = 16 << 20
+WALK_SLICE_BYTES = 4 << 20  # maps up to 16 times as much
 SCRUB_BYTES_MAX = 1 << 20  # of values, in one slice
 CRC_BYTES = 4
 
