@@ -37,3 +37,7 @@ def test_the_members_table_is_its_scrape() -> None:
     assert dict(re.findall(r"^\| `(faunadb_\w+)` \| (\w+) ", PAGE, re.MULTILINE)) == found
     [leads] = [family.samples[0].value for family in families if family.name.endswith("is_leader")]
     assert 1.0 == leads
+    [durations] = [family for family in families if family.type == "histogram"]
+    last = {sample.name.rpartition("_")[2]: sample.value for sample in durations.samples}
+    assert last["bucket"] == last["count"] >= 1.0  # the last bucket is the one without a bound
+    assert last["sum"] > 0.0

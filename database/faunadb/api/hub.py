@@ -4,12 +4,15 @@ House rule: no task per request and no timer per connection; one sweep a second 
 too long.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 
 from faunadb.api.bodies import Response, refusal
 from faunadb.api.limits import Limits
 from faunadb.api.routes import Request, Respond, Routes
 from faunadb.errors import RequestTooLarge, TooManyPending
+
+DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Hub:
@@ -22,6 +25,8 @@ class Hub:
         self.requests_in_flight = 0
         self.bodies_bytes = 0
         self.requests_total = 0
+        self.durations = [0] * (len(DURATIONS_S) + 1)  # requests by DURATIONS_S; the last: longer
+        self.durations_sum_s = 0.0
         self.draining = False  # answer what was asked, then close
         self.too_large = refusal(RequestTooLarge("Request entity is too large"))
         self.too_many = refusal(TooManyPending("Too many pending requests", retry_after_s=1))
@@ -33,9 +38,13 @@ class Hub:
             respond(self.too_many)
             return
         self.requests_in_flight += 1
+        began_s = self.now_s()
 
         def done(response: Response) -> None:
             self.requests_in_flight -= 1
+            seconds = self.now_s() - began_s
+            self.durations[bisect_left(DURATIONS_S, seconds)] += 1
+            self.durations_sum_s += seconds
             respond(response)
 
         self._routes.handle(request, done)

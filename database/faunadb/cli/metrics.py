@@ -5,11 +5,17 @@ The trap: a member that waits to be added has no state, so it shows its connecti
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
-from faunadb.api.hub import Hub
+from faunadb.api.hub import DURATIONS_S, Hub
 from faunadb.cli.program import RunningMember
 from faunadb.node.report import DiskReport
 from faunadb.raft.events import Role
@@ -24,6 +30,7 @@ class _Collector:
         yield _gauge("connections", "Client connections.", hub.connections)
         yield _gauge("requests_in_flight", "Requests taken.", hub.requests_in_flight)
         yield CounterMetricFamily("faunadb_requests", "Requests.", value=float(hub.requests_total))
+        yield _durations(hub)
         yield _gauge("disk_free_bytes", "Free bytes of the file system.", disk.free_bytes)
         yield _gauge("state_bytes", "Size of the state.", disk.state_bytes)
         yield _gauge("log_bytes", "Size of the log's files.", disk.log_bytes)
@@ -44,6 +51,17 @@ def _member(running: RunningMember) -> Iterator[Metric]:
     yield _gauge("queries_pending", "Queries not answered.", member.gateway.pending_count)
     yield _gauge("members_diverged", "Members whose state differs.", len(member.diverged))
     yield _gauge("open_for_clients", "1 when clients may write.", member.state.is_open)
+
+
+def _durations(hub: Hub) -> Metric:
+    counts = accumulate(hub.durations)
+    bounds = (*map(str, DURATIONS_S), "+Inf")
+    return HistogramMetricFamily(
+        "faunadb_request_duration_seconds",
+        "From the whole request to the beginning of its answer.",
+        buckets=list(zip(bounds, map(float, counts), strict=True)),
+        sum_value=hub.durations_sum_s,
+    )
 
 
 def render_metrics(running: RunningMember | None, hub: Hub, disk: DiskReport) -> bytes:
