@@ -8,11 +8,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from e2e.members import Members
 from e2e.workload import Workload
+from kind_test_helpers.bad_disk import compile_shim, failing, slow
 from kind_test_helpers.faults import Faults
 from kind_test_helpers.places import run_folder
 
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.e2e
 
 KILLS = 10
 OUTAGE_SECONDS = 60.0
+SLOW_SYNC_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -124,6 +127,27 @@ def test_api_server_stopped(members: Members) -> None:
             workload.run_until(writes=50)
     assert before == members.uids()
     assert restarts == members.restarts()
+
+
+@pytest.mark.new
+def test_disk_of_the_leader(members: Members, tmp_path: Path) -> None:
+    """The leader's log is on a slow disk, then on one that fails; the others go on both times."""
+    space, faults = members.database.namespace, members.database.cluster.faults
+    library = compile_shim(tmp_path)
+    with contextlib.ExitStack() as shims:
+        for pod in members.database.pods():
+            shims.enter_context(faults.shimmed(space, pod["metadata"]["name"], library))
+            members.await_whole()
+        with judged(members, "disk") as workload:
+            for order in (slow(SLOW_SYNC_SECONDS, "/wal/"), failing("sync", "/wal/")):
+                leader = members.leader()
+                with contextlib.ExitStack() as lasting:
+                    with workload.fault(f"{leader}: {order}") as fault:
+                        hurt = faults.bad_disk(space, f"data-{leader}", order)
+                        lasting.enter_context(hurt)
+                    workload.await_recovery(fault)
+                    workload.run_until(writes=100)
+                members.await_whole()
 
 
 def _assert_same_volumes_other_pods(before: dict[str, str], after: dict[str, str]) -> None:

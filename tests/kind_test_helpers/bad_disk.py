@@ -1,7 +1,8 @@
 """How does the disk of one program become slow, or fail, where the kernel has no device-mapper?
 
 A library (`bad_disk.c`), compiled here and preloaded into the program, obeys a file while it is
-there: `slow` and `failing` say what stands in it. House rule: whoever writes an order takes it
+there: `slow` and `failing` say what stands in it. `Faults.shimmed` preloads it into a member's pod
+and `Faults.bad_disk` writes the file into its volume. House rule: whoever writes an order takes it
 away. The trap: what was written before an order and not synced is still in the page cache.
 """
 

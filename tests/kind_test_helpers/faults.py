@@ -3,9 +3,11 @@
 Every fault that lasts is a context manager: it ends with the block, also when the block fails.
 House rules: rules go into chains of our own inside the node's network, never into the host's; a
 fault says what it could not find instead of doing nothing. The trap: this kernel has no netem, so
-loss is made by iptables, slowness by tbf, and delay by a relay.
+loss is made by iptables, slowness by tbf, and delay by a relay; nor a device-mapper, so a bad disk
+is made by a library (`bad_disk.py`).
 """
 
+import base64
 import contextlib
 import secrets
 import signal
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from kind_test_helpers.api import Api, Json
 from kind_test_helpers.commands import await_that
@@ -31,6 +34,14 @@ Direction = tuple[str, str, str]
 PIDS = 'find /sys/fs/cgroup -path "*$1*" -name cgroup.procs -exec cat {} + | sort -un'
 SIGNAL = f'pids=$({PIDS}); test -n "$pids" && kill -"$2" $pids'
 FILL = 'dd if=/dev/zero of="$1" bs=64k 2>/dev/null; sync -f "$1"; truncate -s "-$2" "$1"'
+
+# Into the topmost layer of the image of a process's root, because a container's root is read only.
+LAYER = """awk '$5 == "/"' /proc/$1/mountinfo | sed -n 's/.*[,:]lowerdir=\\([^:,]*\\).*/\\1/p'"""
+PRELOAD = (
+    'mkdir -p "$1/etc" && echo "$2" | base64 -d > "$1/bad_disk.so" && chmod 755 "$1/bad_disk.so"'
+    ' && echo /bad_disk.so > "$1/etc/ld.so.preload"'
+)
+ORDER = 'echo "$2" > "$1.tmp" && chmod 644 "$1.tmp" && mv "$1.tmp" "$1"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,58 @@ class Faults:
             yield
         finally:
             node.run("rm", "-f", filler)
+
+    @contextlib.contextmanager
+    def shimmed(self, namespace: str, pod: str, library: Path) -> Iterator[None]:
+        """Start a pod's container again with the library of a bad disk; afterwards without.
+
+        Every container of this image that starts on this node meanwhile has it too, and none
+        obeys before `bad_disk`. Overlays only: raises `CommandFailed` for another snapshotter.
+        """
+        node = self._node(self._pod(namespace, pod)["spec"]["nodeName"])
+        layer = node.run("sh", "-c", LAYER, "sh", self._main_process(namespace, pod)).strip()
+        if not layer:
+            raise CommandFailed(["lowerdir"], 1, f"{pod} does not stand on an overlay")
+        content = base64.b64encode(library.read_bytes()).decode()
+        node.run("sh", "-c", PRELOAD, "sh", layer, content)
+        try:
+            self.kill(namespace, pod)
+            await_that(
+                f"{pod} to start with {library.name}",
+                lambda: self._has_loaded(namespace, pod, "bad_disk.so"),
+                seconds_max=GONE_SECONDS_MAX,
+            )
+            yield
+        finally:
+            node.run("rm", "-f", f"{layer}/etc/ld.so.preload", f"{layer}/bad_disk.so")
+            with contextlib.suppress(CommandFailed, KeyError, ValueError):  # it may be gone
+                self.kill(namespace, pod)
+
+    @contextlib.contextmanager
+    def bad_disk(self, namespace: str, claim: str, order: str) -> Iterator[None]:
+        """Give an order of `bad_disk.py` to whatever runs `shimmed` on a claim."""
+        node, path = self._volume(namespace, claim)
+        node.run("sh", "-c", ORDER, "sh", f"{path}/.bad-disk", order)
+        try:
+            yield
+        finally:
+            node.run("rm", "-f", f"{path}/.bad-disk")
+
+    def _main_process(self, namespace: str, pod: str) -> str:
+        """The first process of a pod's only container, as its node counts."""
+        found = self._pod(namespace, pod)
+        [status] = found["status"]["containerStatuses"]
+        container = status["containerID"].rpartition("/")[2]
+        node = self._node(found["spec"]["nodeName"])
+        return node.run("sh", "-c", PIDS, "sh", container).split()[0]
+
+    def _has_loaded(self, namespace: str, pod: str, library: str) -> bool:
+        try:
+            process = self._main_process(namespace, pod)
+            node = self._pod(namespace, pod)["spec"]["nodeName"]
+        except (CommandFailed, KeyError, ValueError, IndexError):  # it is just starting
+            return False
+        return self._succeeds(node, f"grep -q {library} /proc/{process}/maps")
 
     def _pod(self, namespace: str, pod: str) -> Json:
         return self.api.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
