@@ -128,10 +128,15 @@ class Machine(RuleBasedStateMachine):
             self.world.objects.pop(key, None)
             self.world.objects.pop(("Pod", f"{NAME}-{victim}"), None)
 
-    @rule(replicas=st.sampled_from([1, 3, 4, 5, 6]), tag=st.sampled_from(["one", "two", "broken"]))
-    def edit(self, replicas: int, tag: str) -> None:
+    @rule(
+        replicas=st.sampled_from([1, 3, 4, 5, 6]),
+        tag=st.sampled_from(["one", "two", "broken"]),
+        most=st.sampled_from([3, 5]),
+    )
+    def edit(self, replicas: int, tag: str, most: int) -> None:
         resource = self.world.objects[names.KIND, NAME]
-        resource["spec"] |= {"replicas": replicas, "image": {"tag": tag}}
+        image = {"tag": tag}
+        resource["spec"] |= {"replicas": replicas, "image": image, "maxVoters": most}
         resource["metadata"]["generation"] += 1
         self.world._bump(resource)
 
@@ -155,7 +160,7 @@ class Machine(RuleBasedStateMachine):
             self.edit_image("one")
         self.start()
         self.runner.run(settle(self.world, self.cluster, passes=400))
-        most = min(spec["replicas"], 5)
+        most = min(spec["replicas"], spec.get("maxVoters", 5))
         voters = most if most % 2 else most - 1
         assert voters == len(self.world.voters)
         assert spec["replicas"] - voters == len(self.world.learners)
