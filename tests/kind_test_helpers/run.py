@@ -29,7 +29,8 @@ exec {kubectl} --kubeconfig={kubeconfig} "$@"
 TRY_NEXT = "Try next:"
 TRY = """\
 .run/kubectl describe faunacluster orders
-. .run/environment && .venv/bin/python -c 'from fauna_client import Client; c = Client(); \
+. .run/environment && .venv/bin/python -c 'from fauna_client import Client; \
+c = Client(query_timeout=60); \
 print(c.get_node_count(), c.query("Airport.byState(state).count()", state="TX"))'
 .run/kubectl delete pod $(.run/kubectl get faunacluster orders -o jsonpath={.status.leader})
 .run/kubectl wait --for=condition=Ready faunacluster/orders --timeout=120s

@@ -7,6 +7,7 @@ them. House rule: everything may be repeated on a cluster that was shown before.
 import csv
 import importlib.util
 import itertools
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fauna.http.httpx_client import HTTPXClient
 
 from kind_test_helpers.progress import say, stage
 
-BATCH = 250
+BATCH = 100
 AIRPORTS = 3376
 SECONDS_MAX = 60.0
 COLLECTION = """
@@ -57,7 +58,12 @@ def airports() -> list[dict[str, Any]]:
 def show(endpoint: str, secret: str) -> None:
     """Load the airports and print three questions with their answers."""
     with httpx.Client(timeout=SECONDS_MAX, trust_env=False) as http:
-        client = Client(endpoint=endpoint, secret=secret, http_client=HTTPXClient(http))
+        client = Client(
+            endpoint=endpoint,
+            secret=secret,
+            http_client=HTTPXClient(http),
+            query_timeout=timedelta(seconds=SECONDS_MAX),  # the machine may be busy
+        )
         with stage(f"loading {AIRPORTS} airports through the official driver"):
             client.query(fql(COLLECTION))
             rows = iter(airports())
