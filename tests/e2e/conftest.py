@@ -18,6 +18,11 @@ CLEAN = """["Register", "Account", "Booking", "Transfer"].forEach(name =>
   Collection.byName(name)?.delete())"""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that start clusters of their own, while there is no shared one."""
+    items.sort(key=lambda item: "kubernetes" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture
 def installed(kubernetes: Cluster, namespace: str) -> Database:
     """A namespace with an operator of its own, and the name of a database that is not there."""
