@@ -25,6 +25,7 @@ DEADLINE_S = 10.0
 FIELD_MANAGER = "fauna-operator"
 PATHS = {
     "ConfigMap": ("/api/v1", "configmaps"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
     "FaunaBackup": ("/apis/fauna.dev/v1alpha1", "faunabackups"),
     "FaunaCluster": ("/apis/fauna.dev/v1alpha1", "faunaclusters"),
@@ -123,7 +124,12 @@ class Kube:
         self, kind: str, namespace: str, name: str, preconditions: Object, *, force: bool = False
     ) -> None:
         """Delete the object with these `uid` and `resourceVersion`; gone is fine."""
-        body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": preconditions}
+        body: Object = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "preconditions": preconditions,
+            "propagationPolicy": "Background",  # a Job would leave its pods behind, at work
+        }
         if force:
             body["gracePeriodSeconds"] = 0
         await self._call("delete", _path(kind, namespace, name), body=body)

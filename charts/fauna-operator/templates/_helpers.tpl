@@ -83,6 +83,9 @@ true
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]
+- apiGroups: [apps]   # the archive of a cluster's log
+  resources: [deployments]
+  verbs: [get, create, patch, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims, namespaces]   # is the store there, does the namespace end
   verbs: [get]

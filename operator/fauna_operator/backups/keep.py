@@ -1,7 +1,7 @@
-"""What does a cluster keep for its backups? A leaf for Jobs, and what status says of them; pure.
+"""What does a cluster keep for its backups? A leaf for Jobs, an archive of its log; pure.
 
 None of it is anything that a member needs, so it has a loop of its own beside the cluster's.
-Trap: status of a FaunaCluster has two writers; this one adds `backup` and one condition, by
+Trap: status of a FaunaCluster has two writers; this one adds `backup` and two conditions, by
 compare-and-set, and leaves every other word alone.
 """
 
@@ -11,13 +11,16 @@ from typing import Any
 import msgspec
 
 from fauna_operator.backups.model import COMPLETED, ENDED, FAILED, Source, epoch
-from fauna_operator.backups.render import tls_secret
+from fauna_operator.backups.render import archive_deployment, tls_secret
 from fauna_operator.backups.status import Verdict, conditions
-from fauna_operator.model import Certificate
+from fauna_operator.model import Apply, Certificate, Delete, Desired
+from fauna_operator.render.names import TEMPLATE_HASH
+
+Manifest = dict[str, Any]
 
 ROLE = "backup"  # members let it read, and nothing else
 RENEW_BEFORE_S = 30 * 86_400.0  # a third of a leaf's 90 days
-HEALTHY = "BackupHealthy"
+HEALTHY, ARCHIVED = "BackupHealthy", "ArchiveHealthy"
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -33,9 +36,16 @@ class Around(msgspec.Struct, frozen=True):
     """What is there."""
 
     source: Source
+    desired: Desired
     authority: str | None = None  # fingerprint of the CA; None: there is none yet
     leaf: Certificate | None = None
     backups: tuple[Done, ...] = ()
+    archive: Manifest | None = None  # the Deployment
+
+    @property
+    def archives(self) -> bool:
+        """Tell whether the log is to be archived."""
+        return self.desired.spec.backup.archive.enabled and self.source.storage is not None
 
     @property
     def concerned(self) -> bool:
@@ -53,8 +63,11 @@ class IssueLeaf(msgspec.Struct, frozen=True, tag=True):
         return f"issue certificate {self.name}"
 
 
-def plan(around: Around, now: float) -> tuple[IssueLeaf, ...]:
-    """Return what is to be made."""
+Action = IssueLeaf | Apply | Delete
+
+
+def plan(around: Around, now: float) -> tuple[Action, ...]:
+    """Return what is to be made, or taken away."""
     source, leaf = around.source, around.leaf
     if not around.concerned or around.authority is None or not source.cluster_id:
         return ()
@@ -63,7 +76,27 @@ def plan(around: Around, now: float) -> tuple[IssueLeaf, ...]:
         and (leaf.authority, leaf.cluster_id) == (around.authority, source.cluster_id)
         and leaf.not_after - now > RENEW_BEFORE_S
     )
-    return () if good else (IssueLeaf(tls_secret(source.name), source.cluster_id),)
+    if not good:
+        return (IssueLeaf(tls_secret(source.name), source.cluster_id),)
+    return _archive(around)
+
+
+def _archive(around: Around) -> tuple[Action, ...]:
+    """Keep the one pod that archives as it should be; it goes when nobody asks for it."""
+    live = around.archive
+    if around.archives and around.source.hosts:
+        wanted = archive_deployment(around.desired, around.source)
+        return () if _digest(live) == _digest(wanted) else (Apply(wanted),)
+    if live is None or around.archives:
+        return ()
+    metadata = live["metadata"]
+    seen = (metadata["uid"], metadata["resourceVersion"])
+    return (Delete("Deployment", metadata["name"], *seen, "spec.backup.archive is off"),)
+
+
+def _digest(manifest: Manifest | None) -> str:
+    annotations = (manifest or {}).get("metadata", {}).get("annotations") or {}
+    return str(annotations.get(TEMPLATE_HASH, ""))
 
 
 def told(
@@ -73,9 +106,11 @@ def told(
     if not around.concerned:
         return None
     ours = {HEALTHY: _healthy(around.backups)}
+    if around.archives:
+        ours[ARCHIVED] = _archived(around.archive)
     entries = before.get("conditions") or []
     fresh = conditions(ours, entries, generation, now)
-    others = [entry for entry in entries if entry["type"] not in ours]
+    others = [entry for entry in entries if entry["type"] not in (HEALTHY, ARCHIVED)]
     places = {entry["type"]: index for index, entry in enumerate(entries)}
     merged = sorted([*others, *fresh], key=lambda entry: places.get(entry["type"], len(places)))
     backup = {**(before.get("backup") or {}), **_summary(around.backups)}
@@ -109,3 +144,11 @@ def _healthy(backups: Iterable[Done]) -> Verdict:
     if not last.verified_at:
         return "False", "NotVerified", f"FaunaBackup {last.name} was not verified"
     return "True", "LastVerified", f"FaunaBackup {last.name} is complete and verified"
+
+
+def _archived(live: Manifest | None) -> Verdict:
+    """Believe the archive's own word: it is ready while it is at most a minute behind."""
+    if live is not None and (live.get("status") or {}).get("readyReplicas"):
+        return "True", "Archiving", "committed entries are stored within a minute"
+    name = live["metadata"]["name"] if live is not None else "the archive"
+    return "False", "Lagging", f"{name} is not ready: it does not run, or is behind; see its log"

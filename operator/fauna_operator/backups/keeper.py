@@ -5,23 +5,25 @@ import logging
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
 from fauna_operator import pki
-from fauna_operator.backups.keep import ROLE, Around, Done, IssueLeaf, plan, told
+from fauna_operator.backups.keep import ROLE, Action, Around, Done, IssueLeaf, plan, told
 from fauna_operator.backups.model import KIND, Record
 from fauna_operator.backups.observe import source_of
 from fauna_operator.backups.render import tls_secret
 from fauna_operator.errors import Stale
 from fauna_operator.kube import Kubernetes, Object
-from fauna_operator.model import Blocked, Certificate, Desired
+from fauna_operator.model import Apply, Blocked, Certificate, Delete, Desired
 from fauna_operator.render import names
 from fauna_operator.supervise import Key
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 60.0
+ARCHIVING_S = 10.0  # its Deployment wakes nobody
 
 
 class Keeper:
@@ -53,11 +55,11 @@ class Keeper:
         around = await self._observe(desired, resource)
         for action in plan(around, now):
             log.info("%s/%s: %s", desired.namespace, desired.name, action)
-            await self._issue(desired, action, now)
+            await self._perform(desired, action, now)
         status = told(around, resource.get("status") or {}, desired.generation, now)
         if status is not None:
             await self._kube.replace_status({**resource, "status": status})
-        return IDLE_S
+        return ARCHIVING_S if around.archives else IDLE_S
 
     async def _observe(self, desired: Desired, resource: Object) -> Around:
         space, source = desired.namespace, source_of(resource)
@@ -67,18 +69,35 @@ class Keeper:
                 authority = group.create_task(self._kube.get("Secret", space, f"{desired.name}-ca"))
                 leaf = group.create_task(self._kube.get("Secret", space, tls_secret(desired.name)))
                 items = group.create_task(self._kube.find(KIND, space))
+                archive = group.create_task(
+                    self._kube.get("Deployment", space, f"{desired.name}-archive")
+                )
         except ExceptionGroup as failed:  # one reason is enough
             raise failed.exceptions[0] from None
         return Around(
             source=source,
+            desired=desired,
             authority=_fingerprint(authority.result()),
             leaf=_leaf(leaf.result()),
+            archive=_ours(archive.result(), desired),
             backups=tuple(
                 _done(item)
                 for item in items.result()
                 if item["spec"]["clusterRef"]["name"] == desired.name
             ),
         )
+
+    async def _perform(self, desired: Desired, action: Action, now: float) -> None:
+        match action:
+            case IssueLeaf():
+                await self._issue(desired, action, now)
+            case Apply():
+                await self._kube.patch(action.manifest, apply=True)
+            case Delete():
+                seen = {"uid": action.uid, "resourceVersion": action.resource_version}
+                await self._kube.delete(action.kind, desired.namespace, action.name, seen)
+            case _:
+                assert_never(action)
 
     async def _issue(self, desired: Desired, action: IssueLeaf, now: float) -> None:
         stored = await self._kube.get("Secret", desired.namespace, f"{desired.name}-ca")
@@ -109,6 +128,12 @@ class Keeper:
 def _done(item: Object) -> Done:
     record = msgspec.convert(item.get("status") or {}, Record)
     return Done(item["metadata"]["name"], record.phase, record.completed_at, record.verified_at)
+
+
+def _ours(found: Object | None, desired: Desired) -> Object | None:
+    """Return a Deployment only if it is of this very cluster."""
+    owners = found["metadata"].get("ownerReferences") or () if found is not None else ()
+    return found if any(owner["uid"] == desired.uid for owner in owners) else None
 
 
 def _fingerprint(secret: Object | None) -> str | None:

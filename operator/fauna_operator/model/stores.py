@@ -69,10 +69,17 @@ class BackupStore(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
         return self.pvc.claim_name if self.pvc is not None else ""
 
 
+class Archive(msgspec.Struct, frozen=True, rename="camel"):
+    """Whether committed entries are stored beside the backups, as they come."""
+
+    enabled: bool = False
+
+
 class Backups(msgspec.Struct, frozen=True, rename="camel"):
     """`spec.backup` of a FaunaCluster."""
 
     storage: BackupStore | None = None  # for every backup that names none
+    archive: Archive = Archive()
 
 
 def _joined(root: str, path: str) -> str:

@@ -148,3 +148,39 @@ def test_an_operator_that_ends_with_its_namespace_lets_go(ending: bool) -> None:
 
     assert ending is not held(world)
     assert ("FaunaBackup", "one") in world.objects
+
+
+def test_the_archive_comes_and_goes_with_its_field() -> None:
+    """One pod, told anew when the members change; its readiness is a condition."""
+    world = with_authority(fresh())
+    resource = world.objects["FaunaCluster", CLUSTER]
+    resource["spec"]["backup"]["archive"] = {"enabled": True}
+
+    for _ in range(3):
+        one_pass(world)
+
+    made = world.objects["Deployment", f"{CLUSTER}-archive"]
+    assert 1 == sum("Deployment" in line for line in world.log)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert "archive" == container["args"][0]
+    assert "serial" not in str(made["spec"]["template"]["metadata"]["labels"])
+    assert "False" == condition(world, "ArchiveHealthy")
+
+    made["status"] = {"readyReplicas": 1}
+    one_pass(world)
+    assert "True" == condition(world, "ArchiveHealthy")
+
+    world.objects["FaunaCluster", CLUSTER]["status"]["members"].pop()
+    one_pass(world)
+    assert 2 == sum("patch Deployment" in line for line in world.log)
+
+    world.objects["FaunaCluster", CLUSTER]["spec"]["backup"]["archive"] = {"enabled": False}
+    for _ in range(2):
+        one_pass(world)
+    assert ("Deployment", f"{CLUSTER}-archive") not in world.objects
+    assert "" == condition(world, "ArchiveHealthy")
+
+
+def condition(world: World, kind: str) -> str:
+    entries = world.objects["FaunaCluster", CLUSTER]["status"]["conditions"]
+    return next((entry["status"] for entry in entries if entry["type"] == kind), "")
