@@ -132,12 +132,14 @@ def status(
 def _operation(desired: Desired, observed: Observed, decided: Plan, now: float) -> Status:
     """Return what is being done, with the time at which it began; {} when nothing is.
 
-    Upkeep in between (a label, a pod on its volume) belongs to the operation before it.
+    Upkeep in between (a label, a pod on its volume), or a while without a leader, belongs to the
+    operation before it.
     """
     before = observed.status.get("operation") or {}
     found = _doing(desired, decided) or _held_up(before, decided)
     if found is None:
-        return {"operation": before} if before and decided.actions else {}
+        busy = decided.actions or any(blocked.final for blocked in decided.blocked)
+        return {"operation": before} if before and busy else {}
     same = ("type",) if found["type"] == "Rollout" else ("type", "member")
     if all(before.get(key) == found.get(key) for key in same):
         found["startedAt"] = before.get("startedAt", _iso(now))

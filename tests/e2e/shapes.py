@@ -57,6 +57,12 @@ class Shape:
             late.add_note(json.dumps(self.status().get("operation")))
             raise
 
+    def await_template(self) -> None:
+        """Wait until the present template is remembered as good."""
+        space = f"/api/v1/namespaces/{self.database.namespace}/configmaps"
+        path = f"{space}?fieldSelector=metadata.name={self.database.name}-template"
+        self.await_step("a good template", lambda: bool(self.database.cluster.api.items(path)))
+
     def await_step(self, what: str, holds: Callable[[], bool]) -> None:
         """Wait until something can be seen, looking often."""
         await_that(what, holds, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)

@@ -16,6 +16,7 @@ def shape(installed: Database) -> Shape:
     installed.create(product.manifest(installed.cluster, updateStrategy=QUICK))
     installed.await_ready()
     found = Shape(installed)
+    found.await_template()
     found.await_settled(3)
     return found
 

@@ -290,6 +290,16 @@ def test_an_operation_is_told_from_beginning_to_end() -> None:
     assert "operation" not in status(desired(), observed(status=found), NOTHING, now=NOW)
 
 
+def test_an_election_does_not_end_an_operation() -> None:
+    """While nobody leads, what was being done is still being done."""
+    before = told(observed(), Plan((Transfer(1, 2, "why"),), "roll_out"))
+    waits = Plan((), "know_configuration", (Blocked("NoLeader", "an election", final=True),))
+
+    found = status(desired(), leaderless(3, before=before), waits, now=NOW + 1)
+
+    assert before["operation"] == found["operation"]
+
+
 @pytest.mark.parametrize(
     ("rule", "action", "expected"),
     [
