@@ -77,3 +77,11 @@ def test_every_field_that_is_remembered_is_in_the_crd(plural: str, model: Any) -
     properties = schema(plural)["status"]["properties"]
 
     assert set() == {f.encode_name for f in msgspec.structs.fields(model)} - set(properties)
+
+
+def test_the_example_is_read() -> None:
+    """The example's backup and schedule are what the model accepts."""
+    one, nightly = yaml.safe_load_all((ROOT / "examples/backup.yaml").read_text())
+
+    assert "Restore" == msgspec.convert(one["spec"], BackupSpec).verify
+    assert 14 == msgspec.convert(nightly["spec"], ScheduleSpec).retention.keep_last
