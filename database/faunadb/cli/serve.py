@@ -38,7 +38,7 @@ from faunadb.net.tls import Credentials
 from faunadb.net.waiting import WaitingRoom
 from faunadb.node.administration import Founding, Heard, Reports
 from faunadb.node.ports import Identity
-from faunadb.node.report import DiskReport, InitAsked, Refused
+from faunadb.node.report import DiskReport, InitAsked, RefusalReport, Refused
 from faunadb.raft.entries import MemberId, SnapshotMeta, Term
 from faunadb.raft.messages import InstallSnapshot, Message
 from faunadb.raft.state import Restored
@@ -207,6 +207,13 @@ class MemberServer(Reports):
     def newest_snapshot(self) -> SnapshotMeta | None:
         return self._running.snapshots.newest() if self._running is not None else None
 
+    def refused_by(self) -> tuple[RefusalReport, ...]:
+        refused = self._network.refused if self._network is not None else {}
+        return tuple(
+            RefusalReport(member, refusal.reason.value, refusal.detail)
+            for member, refusal in sorted(refused.items())
+        )
+
     async def found(self, asked: InitAsked) -> Identity:  # noqa: ARG002 - the caller compared it
         if self._joined is not None:
             raise Refused("unavailable", "the member is being started; ask again")
@@ -242,7 +249,7 @@ class MemberServer(Reports):
         )
 
     async def log(self, start: int) -> LogStream:
-        return open_log(self.node, start)
+        return await open_log(self.node, self._opening.files, start)
 
     def metrics(self) -> bytes:
         return render_metrics(self._running, self._front.hub, self.disk())

@@ -98,6 +98,7 @@ class PeerNetwork:
         self.credentials, self.inbox, self.sink = credentials, inbox, sink
         self.settings = settings or PeerSettings()
         self.configuration: Configuration | None = None
+        self.refused: dict[MemberId, Refusal] = {}  # by whom we were not welcomed, and why
         self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup | None = None
         self._server: asyncio.Server | None = None
@@ -176,6 +177,7 @@ class PeerNetwork:
         for member, caller in list(self._callers.items()):
             if wanted.get(member) != caller.peer:
                 del self._callers[member]
+                self.refused.pop(member, None)
                 caller.drop()
         for member, peer in wanted.items():
             if member not in self._callers:
@@ -353,7 +355,9 @@ class _Caller:
         if frame.kind is Kind.WELCOME and not self.welcomed:
             self._welcome(channel, decode_hello(frame.body))
         elif frame.kind is Kind.REFUSAL and not self.welcomed:
-            self._network.inbox.on_refused(self.peer.id, decode_refusal(frame.body))
+            refusal = decode_refusal(frame.body)
+            self._network.refused[self.peer.id] = refusal
+            self._network.inbox.on_refused(self.peer.id, refusal)
             self._settle(answer=False)
         elif frame.kind is Kind.PONG:
             return
@@ -370,6 +374,7 @@ class _Caller:
             channel.abort()
             return
         self._network.remember(hello)
+        self._network.refused.pop(self.peer.id, None)
         channel.trust()
         self.welcomed = True
         self._settle(answer=True)

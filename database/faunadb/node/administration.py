@@ -33,6 +33,7 @@ from faunadb.node.report import (
     PositionReport,
     ProgressReport,
     RefusalCode,
+    RefusalReport,
     Refused,
     TransferAsked,
 )
@@ -81,6 +82,10 @@ class Surroundings(Protocol):
 
     def receiving_snapshot(self, member: MemberId) -> bool: ...
 
+    def refused_by(self) -> tuple[RefusalReport, ...]:
+        """Return who does not talk to this member, and why (SAFETY 22, 24, 25)."""
+        ...
+
 
 class Reports:
     """Answers `GET /cluster` and does what an operator asks."""
@@ -127,6 +132,7 @@ class Reports:
             disk=self._around.disk(),
             configuration=committed,
             members=self._progress(member) if committed is not None else None,
+            refused_by=self._around.refused_by(),
         )
 
     async def init(self, asked: InitAsked) -> InitReport:

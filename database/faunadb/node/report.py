@@ -71,6 +71,14 @@ class DiskReport(msgspec.Struct, frozen=True):
     log_bytes: int
 
 
+class RefusalReport(msgspec.Struct, frozen=True):
+    """Member `id` does not talk to this one, since its last try; `reason` is one of a few."""
+
+    id: int
+    reason: str
+    detail: str
+
+
 class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of `GET /cluster`."""
 
@@ -98,6 +106,7 @@ class ClusterReport(msgspec.Struct, frozen=True, kw_only=True):
     disk: DiskReport
     configuration: ConfigurationReport | None
     members: tuple[ProgressReport, ...] | None
+    refused_by: tuple[RefusalReport, ...] = ()
 
 
 class InitReport(msgspec.Struct, frozen=True):

@@ -172,6 +172,21 @@ async def test_a_wrong_identity_is_refused_with_its_reason(
         await until(lambda: reason in {refusal.reason for refusal in b.ears.refused})
         assert not a.network.is_connected(b.id)
         assert not b.network.is_connected(a.id)
+        assert reason == b.network.refused[a.id].reason
+
+
+async def test_a_refusal_is_forgotten_when_it_is_over(folder: Path) -> None:
+    """`GET /cluster` shows what is, not what was."""
+    a, b = Host(folder / "ours/m-1", 1), Host(folder / "ours/m-2", 2)
+    a.ears.removed.add(b.id)
+    async with started(a, b):
+        await until(lambda: a.id in b.network.refused)
+        a.ears.removed.clear()
+        await until(lambda: b.network.is_connected(a.id))
+        assert {} == b.network.refused
+        b.network.refused[a.id] = Refusal(Reason.BUSY, "")
+        b.network.set_peers(Configuration(voters=(b.peer,)))
+        assert {} == b.network.refused
 
 
 async def test_a_removed_member_is_told(folder: Path) -> None:
