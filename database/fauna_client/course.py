@@ -116,9 +116,11 @@ def _send(call: Call, place: str, left_s: float, state: _State, *, alone: bool) 
         silence_s = min(silence_s, SILENCE_S * 2**state.silences)
         connect_s = min(connect_s, SILENCE_S)
     left_ms = max(1, int(min(left_s, QUERY_TIMEOUT_MAX_S) * 1000))
-    headers = {**call.headers, "x-query-timeout-ms": str(left_ms)}
-    if state.lost:
-        headers["x-fauna-request-attempt"] = "2"
+    headers = {
+        **call.headers,
+        "x-query-timeout-ms": str(left_ms),
+        "x-fauna-request-attempt": "2" if state.lost else "1",
+    }
     return Send(place, "POST", PATH, connect_s, silence_s, left_s, headers, call.body)
 
 

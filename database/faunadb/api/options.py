@@ -138,8 +138,12 @@ def _attempts_max(headers: Mapping[str, str]) -> int:
 
 
 def _attempt(headers: Mapping[str, str]) -> int:
-    """Read our own header: 2 and more say that the request was sent before."""
-    value = headers.get("x-fauna-request-attempt", "1")
+    """Read our own header: 2 and more say that the request was sent before.
+
+    Who names a request and does not say may be sending it again: an answer that needs no entry
+    gets one then, so that the earlier sending can do nothing any more (SAFETY 5).
+    """
+    value = headers.get("x-fauna-request-attempt", "2" if "x-fauna-request-id" in headers else "1")
     if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= ATTEMPT_MAX:
         raise _refuse("x-fauna-request-attempt", f"Must be between 1 and {ATTEMPT_MAX}.")
     return int(value)

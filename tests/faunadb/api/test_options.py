@@ -39,7 +39,21 @@ def test_headers_are_read() -> None:
         1,
         "a=b,c=d",
         RequestId(17, b"\x0f" * 16),
+        attempt=2,
     ) == read_options(headers)
+
+
+@pytest.mark.parametrize(("said", "attempt"), [(None, 2), ("1", 1), ("7", 7)])
+def test_who_names_a_request_and_does_not_say_may_be_sending_it_again(
+    said: str | None, attempt: int
+) -> None:
+    """Without a name there is nothing to find again, so it is the first (SAFETY 5)."""
+    headers = {"x-fauna-request-id": f"17-{'0f' * 16}"}
+    if said:
+        headers["x-fauna-request-attempt"] = said
+
+    assert attempt == read_options(headers).attempt
+    assert 1 == read_options({}).attempt
 
 
 @pytest.mark.parametrize(
