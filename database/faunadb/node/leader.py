@@ -170,12 +170,13 @@ class Leader:
         tip: Tip,
         clock: Clock,
         now_us: Callable[[], int | None],
+        latest_us: Callable[[], int | None],
         room: Room,
     ) -> None:
         self.term = term
         self.rounds = Rounds()
         self._counter, self._tip, self._clock, self._now_us = counter, tip, clock, now_us
-        self._room = room
+        self._latest_us, self._room = latest_us, room
         self._ceiling_us = ceiling_us  # the highest that is proposed in this term
         self._log_last = log_last
         self._payloads: list[bytes] = []
@@ -321,11 +322,15 @@ class Leader:
         """Answer a request id that is old or known; look in the state and in the tail."""
         if query.request is None:
             return False
-        if not may_be_known(query.request, self.time_us):
+        latest_us = max(self.time_us, self._latest_us() or 0)
+        if not may_be_known(query.request, self.time_us, latest_us):
             if self._now_us() is None and query.request.born_us > self.time_us:
                 done(NotLeader())  # it may be of today; ask again when the clocks were heard
                 return True
-            done(InvalidRequest("The request id was not drawn within the last two minutes."))
+            if query.attempt > 1 and query.request.born_us < self.time_us:
+                done(OutcomeUnknown("It was sent before, too long ago to say what came of it."))
+            else:
+                done(InvalidRequest("The request id was not drawn within the last two minutes."))
             return True
         known = self._tip.find(query)
         if known is None:
@@ -365,6 +370,8 @@ class Leader:
                 done(NotLeader())
             elif isinstance(outcome, FaunaError):
                 done(outcome)
+            elif self._clock.monotonic_s() >= deadline_s:
+                done(DeadlineExceeded("The deadline passed before the query was done."))
             else:
                 now = self._counter.issue(self._now_us())
                 if self._is_retry(query, deadline_s, done):

@@ -22,6 +22,7 @@ from faunadb.node.leader import Leader, Tip
 from faunadb.node.perform import Performer
 from faunadb.node.ports import Chance, Clock, Identity, Log, Peers
 from faunadb.node.query import NotReadOnly, Outcome, Query, Reply
+from faunadb.node.replies import Replies
 from faunadb.node.timestamps import ClockMedian, Counter
 from faunadb.node.wire import (
     NODE_MESSAGE_KIND,
@@ -178,6 +179,7 @@ class Member:
         self._change_tokens = 0
         self._changes: dict[int, Callable[[ChangeAnswer], None]] = {}
         self._ticks = 0
+        self._replies = Replies(self.send, clock.monotonic_s)
         self._cut = Index(0)
         self.diverged: set[MemberId] = set()  # members whose state differed from ours
         peers.set_peers(core.configuration[1])
@@ -195,6 +197,7 @@ class Member:
             self._tell_clock()
             self._cut_log()
         if self._ticks % LATE_EVERY_TICKS == 0:
+            self._replies.tick()
             self.gateway.tick()
             if self.leadership is not None:
                 self.leadership.tick()
@@ -232,6 +235,7 @@ class Member:
 
     def disconnected(self, member: MemberId) -> None:
         """A link to or from `member` broke; what was on its way may be lost."""
+        self._replies.forget(member)
         self.gateway.disconnected(member)
 
     def persisted(self, token: Token) -> None:
@@ -410,6 +414,7 @@ class Member:
             tip=self.state.tip(self.core.term, tail),
             clock=self._clock,
             now_us=self._now_us,
+            latest_us=self._latest_us,
             room=self,
         )
         if self.state.has_lease(self._process):
@@ -420,6 +425,10 @@ class Member:
     def _now_us(self) -> int | None:
         voters = [peer.id for peer in self.core.configuration[1].voters]
         return self._median.now_us(voters, self._monotonic_us())
+
+    def _latest_us(self) -> int | None:
+        voters = [peer.id for peer in self.core.configuration[1].voters]
+        return self._median.latest_us(voters, self._monotonic_us())
 
     def _monotonic_us(self) -> int:
         return int(self._clock.monotonic_s() * 1_000_000)
@@ -467,12 +476,12 @@ class Member:
         deadline_s = self._clock.monotonic_s() + forward.query.timeout_ms / 1000
 
         def done(outcome: Outcome | NotLeader) -> None:
-            self.send(sender, _forwarded(forward.call, outcome))
+            self._replies.reply(sender, _forwarded(forward.call, outcome))
 
         self.write(forward.query, deadline_s, done)
 
     def _read_point_asked(self, sender: MemberId, asked: ReadPointAsked) -> None:
-        self._issue_read_point(asked, lambda point: self.send(sender, point))
+        self._issue_read_point(asked, lambda point: self._replies.reply(sender, point))
 
     def _issue_read_point(self, asked: ReadPointAsked, done: Callable[[ReadPoint], object]) -> None:
         if self.leadership is None:

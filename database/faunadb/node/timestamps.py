@@ -35,6 +35,11 @@ class ClockMedian:
         offsets = self._of(voters)
         return None if offsets is None else monotonic_us + offsets[(len(offsets) - 1) // 2]
 
+    def latest_us(self, voters: Iterable[int], monotonic_us: int) -> int | None:
+        """Return the upper median: of two clocks nobody can say which one is wrong."""
+        offsets = self._of(voters)
+        return None if offsets is None else monotonic_us + offsets[len(offsets) // 2]
+
     def is_off(self, member: int, voters: Iterable[int]) -> bool:
         """Return whether the member's clock is more than one second away from the median."""
         offsets = self._of(voters)

@@ -39,9 +39,12 @@ def answer_to_keep(answer: Answer) -> tuple[Answer | None, bytes]:
     return None, hashlib.sha256(encoded).digest()
 
 
-def may_be_known(request: RequestId, now_us: int) -> bool:
-    """Return whether the table can tell; ids too old or from the future are refused."""
-    return now_us - REQUEST_HORIZON_US <= request.born_us <= now_us + REQUEST_AHEAD_MAX_US
+def may_be_known(request: RequestId, now_us: int, latest_us: int) -> bool:
+    """Return whether the table can tell; ids too old or from the future are refused.
+
+    It is `now_us` at least, and may be as late as `latest_us`.
+    """
+    return now_us - REQUEST_HORIZON_US <= request.born_us <= latest_us + REQUEST_AHEAD_MAX_US
 
 
 def remembered(transaction: Transaction) -> Remembered:

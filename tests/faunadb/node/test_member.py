@@ -410,6 +410,34 @@ def test_a_new_leader_begins_above_all_that_was_told(three: Cluster) -> None:
     assert later.txn_ts > told.txn_ts
 
 
+@pytest.mark.parametrize("off_us", [US_PER_HOUR, -US_PER_HOUR])
+@pytest.mark.parametrize(("off", "down"), [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)])
+def test_one_clock_off_and_one_member_down_refuses_nobody(off: int, down: int, off_us: int) -> None:
+    """Of two clocks the lower counts; a client's id of today must be good nevertheless."""
+    cluster = Cluster(3)
+    cluster.hosts[off].clock.off_us = off_us
+    cluster.elect()
+    cluster.tick(3 * SECONDS)
+    cluster.leaders()[-1].data('Collection.create({name: "A"})')
+    cluster.isolate(cluster.hosts[down])
+    cluster.tick(3 * SECONDS)
+    cluster.tick(90 * SECONDS)  # idle
+    alive = [host for host in cluster.hosts if host is not cluster.hosts[down]]
+    born = RequestId(BEGAN_US + int(cluster.now_s * 1_000_000), b"1" * 16)
+    answers = [
+        host.submit(
+            query(
+                f"A.create({{id: {host.id}}})",
+                request=RequestId(born.born_us, bytes([host.id]) * 16),
+            )
+        )
+        for host in alive
+    ]
+    cluster.tick(2 * SECONDS)
+
+    assert [200, 200] == statuses([found[0] for found in answers])
+
+
 def test_a_leader_without_clocks_does_not_judge_ids_by_an_old_counter() -> None:
     """After a long idle time its counter is old; ids of today are not from the future."""
     cluster = Cluster(3)
