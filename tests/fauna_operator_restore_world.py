@@ -25,7 +25,8 @@ from fauna_operator_world import NAME, NAMESPACE, Broken, World, resource
 
 CLAIM, POD, RESTORE = "PersistentVolumeClaim", "Pod", "FaunaRestore"
 RESTORED_LAST = 5
-QUIET_LOOKS = 20  # longer than a missing leader is waited for
+LOOK_SECONDS = 3.0
+QUIET_LOOKS = 7  # longer than a missing leader is waited for
 
 
 @dataclass
@@ -307,6 +308,9 @@ class RestoreWorld(World):
         if serial not in self.stuck:
             self.objects.pop((POD, f"{NAME}-{serial}"), None)
 
+    def copy(self) -> "RestoreWorld":
+        return copy.deepcopy(self)
+
     # -- inside -------------------------------------------------------------------------------
 
     def _flag(self, pod: Object, flag: str) -> int:
@@ -420,15 +424,7 @@ def begun(**spec: Any) -> RestoreWorld:
     """Return a world with one new FaunaCluster in it."""
     world = RestoreWorld()
     world.put(resource(selfHealing={"maxReplacementsPerHour": 10}, **spec))
-    world.put(
-        {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": "elsewhere"},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-        }
-    )
-    for number in range(1, 40):
+    for number in range(1, 16):
         world.put(
             {
                 "apiVersion": "v1",
@@ -448,8 +444,8 @@ class Operator:
         self.cluster = Cluster(world, world, (NAMESPACE, NAME), clock=lambda: world.seconds)
 
     async def look(self) -> None:
-        """Let a second pass, and every loop look once."""
-        self.world.seconds += 1.0
+        """Let some seconds pass, and every loop look once."""
+        self.world.seconds += LOOK_SECONDS
         for name in self.world.restores():
             with contextlib.suppress(OperatorError):
                 await Restore(self.world, (NAMESPACE, name), lambda *_: None).one_pass()

@@ -198,7 +198,7 @@ def test_the_survivor_has_most(answers: list[tuple[int, int, int]], survivor: in
     )
 
     (report,) = outcome.actions
-    status = report.status  # type: ignore[union-attr]
+    status: Any = report.status  # type: ignore[union-attr]
     assert (f"orders-{survivor}", survivor, 1, 2) == (
         status.survivor,
         status.member,
@@ -292,7 +292,7 @@ def test_unreachable_is_not_fenced(nodes: tuple[Node, ...] | None, *, fenced: bo
 
 def test_one_with_more_turns_up() -> None:
     """A member that answers late and has more is taken instead, or ends a named request."""
-    more = {"pods": (pod(1), pod(3)), "claims": (claim(1), claim(3))}
+    more: dict[str, Any] = {"pods": (pod(1), pod(3)), "claims": (claim(1), claim(3))}
     named = {"survivingMember": {"name": "orders-1"}}
 
     auto = recover(view(answer(1, 9), answer(3, 12), asked=chosen(1, 9), **more))
