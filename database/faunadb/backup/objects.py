@@ -24,8 +24,10 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 from obstore.store import S3Store
 
 TRANSFER_S_MAX = 600  # of one object: 64 MiB at 0.1 MiB/s
-RETRY_S_MAX = 180
+RETRY_S_MAX = 60  # that a store may be away; a Job is begun again later
+RETRIES_MAX = 40
 _CODE = re.compile(r"<Code>(\w+)</Code>")  # a missing bucket is 404, too
+_CAUSE = re.compile(r'(?<=message: ")[^"]+|InvalidCertificate\([^)]*\)|dns error')
 _S3_OPTIONS = frozenset({"region", "endpoint", "path_style"})
 
 
@@ -161,7 +163,10 @@ class S3Objects:
         }
         if "ca.crt" in credentials:
             client["root_certificate"] = credentials["ca.crt"]
-        retry: dict[str, Any] = {"retry_timeout": timedelta(seconds=RETRY_S_MAX)}
+        retry: dict[str, Any] = {
+            "retry_timeout": timedelta(seconds=RETRY_S_MAX),
+            "max_retries": RETRIES_MAX,
+        }
         try:
             self._store = S3Store(
                 prefix=url.path or None,
@@ -187,10 +192,11 @@ class S3Objects:
             obstore.put(self._store, key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             raise ObjectExists(f"{self._name}/{key} exists") from None
-        except NotSupportedError:
-            self.put(key, data)
         except (BaseError, OSError) as problem:
-            self._fail(key, problem)
+            if isinstance(problem, NotSupportedError) or _code_of(problem) == "NotImplemented":
+                self.put(key, data)
+            else:
+                self._fail(key, problem)
 
     def get(self, key: str, bytes_max: int) -> memoryview:
         try:
@@ -229,11 +235,18 @@ class S3Objects:
     def _fail(self, key: str, problem: Exception) -> NoReturn:
         if isinstance(problem, StoreFailed):
             raise problem
-        code = _CODE.search(str(problem))
-        if isinstance(problem, FileNotFoundError) and (code is None or code[1] == "NoSuchKey"):
+        if isinstance(problem, FileNotFoundError) and _code_of(problem) in {"", "NoSuchKey"}:
             raise ObjectMissing(f"there is no {self._name}/{key}") from problem
-        said = str(problem).partition("\n\nDebug source:")[0]
-        raise StoreFailed(f"{self._name}/{key}: {said}") from problem
+        said, _, source = str(problem).partition("\n\nDebug source:")
+        cause = _CAUSE.search(source)
+        why = f" ({cause[0]})" if cause else ""
+        raise StoreFailed(f"{self._name}/{key}: {said}{why}") from problem
+
+
+def _code_of(problem: Exception) -> str:
+    """Return the code that S3 said, "" for none."""
+    found = _CODE.search(str(problem))
+    return found[1] if found else ""
 
 
 class FolderObjects:

@@ -29,6 +29,7 @@ ADMIN_PORT = 8444
 SURVEY_S = 10.0
 ANSWER_S = 600.0  # taking a fresh snapshot of a large state is silent for a while
 ATTEMPTS_MAX = 5  # without a byte of progress, for one member
+RESTARTS_MAX = 5  # because a snapshot was replaced while it was read
 RETRY_S = 1.0
 CHUNK_BYTES = 1024 * 1024
 _GONE, _LATER = 412, 503
@@ -158,7 +159,7 @@ class _Download:
         self._session, self._candidate, self._progress = session, candidate, progress
         self._target = folder / DATA_NAME
         self._pace = pace
-        self._tag, self._size = "", 0
+        self._tag, self._size, self._restarts = "", 0, 0
 
     async def run(self) -> Fetched:
         """Raises `NoMember` when the member gives up, or we do; `MemberRefused`."""
@@ -188,9 +189,9 @@ class _Download:
             self._progress.stage("snapshot", member=self._candidate.address)
         async with self._session.get(url, params=parameters, headers=headers) as answer:
             if answer.status == _GONE:
-                self._target.unlink()
+                self._begin_again()
                 return None
-            if answer.status not in {200, 206}:
+            if answer.status != (206 if here else 200):
                 await _refuse(answer)
             size = here + (answer.content_length or 0)
             if not here:
@@ -198,7 +199,7 @@ class _Download:
                 self._progress.stage("download", size, member=self._candidate.address)
                 self._progress.advance(here)
             if (self._tag, self._size) != (answer.headers["etag"], size):
-                self._target.unlink()
+                self._begin_again()
                 return None
             await self._write(answer, here)
             return Fetched(
@@ -216,6 +217,13 @@ class _Download:
                 self._progress.advance(len(chunk))
                 if pause_s := self._pace.pause_s(len(chunk)):
                     await asyncio.sleep(pause_s)
+
+    def _begin_again(self) -> None:
+        """The snapshot that we read was replaced by another."""
+        self._target.unlink()
+        self._restarts += 1
+        if self._restarts > RESTARTS_MAX:
+            raise NoMember("its snapshots are replaced faster than they are read")
 
     def _here(self) -> int:
         """Return how many bytes are here."""

@@ -229,3 +229,21 @@ def test_addresses() -> None:
     """The admin port may be left out."""
     assert "a.b:8444" == address_of(" a.b ")
     assert "127.0.0.1:9" == address_of("127.0.0.1:9")
+
+
+async def test_snapshots_that_are_replaced_for_ever_end(
+    tls: Path, tmp_path: Path, progress: Progress
+) -> None:
+    """A member whose snapshots never live as long as a download is given up."""
+
+    class Restless(FakeMember):
+        async def snapshot(self, offset: int, digest: str | None, *, fresh: bool) -> SnapshotStream:
+            stream = await super().snapshot(offset, digest, fresh=fresh)
+            self.digest = f"{len(self.asked):064x}"
+            return stream
+
+    member = Restless(report(2), breaks=[100_000] * 50)
+    async with serving(tls, member) as source:
+        with pytest.raises(NoMember, match="replaced faster"):
+            await source.fetch(tmp_path, progress)
+    assert not (tmp_path / "data.mdb").exists()
