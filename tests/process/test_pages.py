@@ -5,7 +5,7 @@ namespace too, which ends all that a page started.
 
 A block of `sh` belongs to the terminal that the comment before it names; what comes `first` needs
 the network and runs outside. What stays (a server) is
-the last command of a terminal's block and begins with `faunadb serve` or `faunadb dev`.
+the last command of a terminal's block and begins with `faunadb serve`, `dev` or `archive`.
 """
 
 import os
@@ -27,7 +27,7 @@ STEP = re.compile(  # what, which terminal, and its commands
     re.DOTALL,
 )
 FIRST = re.compile(r"<!-- first -->\n```sh\n(.*?)```", re.DOTALL)
-SERVER = re.compile(r"^faunadb (serve|dev)\b")
+SERVER = re.compile(r"^faunadb (serve|dev|archive)\b")
 NAMESPACES = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 LOOPBACK_UP = """
 import fcntl, os, socket, struct, sys
@@ -109,6 +109,15 @@ def test_recovery(tmp_path: Path) -> None:
     assert 2 <= said.count('"open": true')
     assert '"Grace"' in said
     assert "Ada Lovelace" in said.rpartition("Grace")[2]
+
+
+def test_point_in_time(tmp_path: Path) -> None:
+    """The log is archived, and what was deleted is there in a cluster of the time before."""
+    said = run_page("point-in-time.md", tmp_path)
+
+    assert '"archived_index":' in said
+    assert '"beyond_archive"' in said or '"lost_after_index"' in said
+    assert "Ada" in said.rpartition('"state_hash"')[2]
 
 
 def test_development(tmp_path: Path) -> None:
