@@ -28,8 +28,9 @@ LAG_ENTRIES_MAX = 1_000  # more is behind; the readiness of a member uses the sa
 EXIT_IDENTITY = 78  # sysexits EX_CONFIG: identity or corruption
 NODE_GONE_S_MAX = 60.0  # a kubelet that starts anew may register its node again
 EMPTY = "its volume is empty"
-# the reasons of exit 78 that say "this directory cannot be believed"; "identity" is a person's work
-CORRUPT = frozenset({"chain", "frame", "header", "log", "snapshot", "state"})
+# the reasons of exit 78 that say "this directory cannot be believed", by itself or by its peers,
+# who know another one under its name; "identity" is a person's work
+CORRUPT = frozenset({"chain", "frame", "header", "log", "snapshot", "state", "wrong-nonce"})
 
 
 class Outcome(msgspec.Struct, frozen=True):
