@@ -458,3 +458,15 @@ class Cluster:
     def _newer(raw: bytes, core: Core) -> bool:
         """Say whether an entry may be of a term after this leader's."""
         return int.from_bytes(raw[5:13], "little") > core.term
+
+
+def led(voters: int = 3, *, config: CoreConfig = CONFIG, learners: tuple[int, ...] = ()) -> Cluster:
+    """Return a quiet cluster that member 1 leads in term 2."""
+    cluster = Cluster.of(voters, learners=learners, config=config)
+    cluster.elect(1)
+    cluster.settle()
+    return cluster
+
+
+def core(cluster: Cluster, member: int) -> Core:
+    return cluster.members[member].core
