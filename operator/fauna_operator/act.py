@@ -60,8 +60,8 @@ class Actor:
             case WriteLatch():
                 await self._store(msgspec.to_builtins(action.latch))
             case Report():
-                status = msgspec.to_builtins(action.status)
-                await self.kube.replace_status({**action.request.resource, "status": status})
+                told = {**action.request.resource, "status": action.status.plain}
+                await self.kube.replace_status(told)
             case Create():
                 await self._create(action.manifest)
             case Apply() | Remember():

@@ -116,6 +116,11 @@ class RestoreStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     safety_backup_name: str = ""
     conditions: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def plain(self) -> Manifest:
+        """Return it as Kubernetes writes it; the phase is there from the first word on."""
+        return {"phase": self.phase, **msgspec.to_builtins(self)}
+
 
 class Request(msgspec.Struct, frozen=True):
     """One FaunaRestore as it was read."""

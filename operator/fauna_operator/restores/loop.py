@@ -7,9 +7,6 @@ that a restore of a cluster that is gone ends.
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
-
-import msgspec
 
 from fauna_operator.backups.model import Backup
 from fauna_operator.errors import Stale
@@ -77,8 +74,7 @@ class Restore:
                 raise Stale(f"{kind} {metadata['name']}: {error}") from error
         if status is not None:
             log.info("%s/%s: %s: %s", *self._key, status.phase, status.message)
-            written: Any = msgspec.to_builtins(status)
-            await self._kube.replace_status({**request.resource, "status": written})
+            await self._kube.replace_status({**request.resource, "status": status.plain})
         if status is not None and status.phase in HANDED_OVER:
             self._wake("FaunaCluster", self._namespace, request.cluster)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fauna_operator.errors import Stale
 from fauna_operator_restore_world import (
     AUTO,
     EXTERNAL,
@@ -174,6 +175,28 @@ def test_a_deleted_request_is_called_off() -> None:
 
     assert [1, 2, 3] == voters(world)
     assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_a_late_operator_starts_nobody() -> None:
+    """Who decided to start pods before a restore, and wakes after it, must not start them."""
+    world = formed()
+    for name in world.pods():
+        del world.objects["Pod", name]
+    world.faults.crash_after = 1  # status says that pods are missing, and none is made yet
+    with pytest.raises(Crash):
+        asyncio.run(Operator(world).look())
+    world.remember()
+    world.ask_for(EXTERNAL, "back", safetyBackup=False)
+    run(world)
+    assert [4, 5, 6] == voters(world)
+
+    world.faults.stale = True
+    with pytest.raises(Stale):
+        asyncio.run(Operator(world).cluster.one_pass())
+    world.faults.stale = False
+
+    assert ["orders-4", "orders-5", "orders-6"] == world.pods()
+    world.kubelets()
 
 
 def test_one_restore_after_another() -> None:
