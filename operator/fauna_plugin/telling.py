@@ -12,6 +12,9 @@ GOOD = {  # condition -> the status that needs no line
     "Degraded": "False",
     "QuorumAtRisk": "False",
     "TLSReady": "True",
+    "TopologySatisfied": "True",
+    "BackupHealthy": "True",
+    "ArchiveHealthy": "True",
     "Paused": "False",
 }
 ENDED = ("Completed", "Failed")

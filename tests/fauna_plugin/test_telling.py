@@ -1,7 +1,10 @@
 """What `kubectl fauna status` says, from resources as the operator writes them."""
 
+import asyncio
 from typing import Any
 
+from fauna_operator.reconcile import Cluster
+from fauna_operator_world import NAME, NAMESPACE, fresh, settle
 from fauna_plugin import telling
 
 Object = dict[str, Any]
@@ -113,8 +116,18 @@ def test_progress_of_each_kind() -> None:
     assert "Pending" == telling.progress({"kind": "FaunaRestore", "spec": {}, "metadata": {}})
 
 
-def test_every_condition_of_the_operator_has_its_good_side() -> None:
-    """A condition that the operator writes is told when it is not as it should be."""
+def test_every_condition_of_the_operator_is_known() -> None:
+    """What it writes about a settled cluster has a good side here, and is on it."""
+    world = fresh(replicas=3)
+    asyncio.run(settle(world, Cluster(world, world, (NAMESPACE, NAME))))
+    written = world.objects["FaunaCluster", NAME]["status"]["conditions"]
+    assert {each["type"] for each in written} <= set(telling.GOOD)
+    settled = {each["type"]: each["status"] for each in written}
+    assert settled == {kind: telling.GOOD[kind] for kind in settled}
+
+
+def test_a_condition_is_told_when_it_is_not_as_it_should_be() -> None:
+    """And only then."""
     good = [condition(kind, status) for kind, status in telling.GOOD.items()]
     assert "Not as it should be:" not in list(telling.cluster_lines(cluster(*good), []))
     other = {"True": "False", "False": "True"}
