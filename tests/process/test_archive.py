@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,16 @@ from process.load import load
 
 pytestmark = pytest.mark.process
 WRITES_MIN = 1500
-REFUSED = 1
+REFUSED, USAGE = 1, 64
 
 
 class ArchiveProcess:
     """One `faunadb archive` into `store`."""
 
-    def __init__(self, of: Cluster, store: Path) -> None:
+    def __init__(self, of: Cluster, store: Path, seeds: Sequence[MemberProcess]) -> None:
         host = find_places(1)[0]
         self._listen = f"{host.host}:{host.admin_port}"
-        members = ",".join(f"{m.place.host}:{m.place.admin_port}" for m in of.members[:2])
+        members = ",".join(f"{m.place.host}:{m.place.admin_port}" for m in seeds)
         self._words = [
             *("archive", "--members", members, "--cluster-id", of.cluster_id),
             *("--tls-dir", str(of.folder / "tls" / "backup"), "--store", f"file://{store}"),
@@ -87,8 +87,10 @@ class ArchiveProcess:
 
 
 @contextlib.contextmanager
-def archive_of(of: Cluster, store: Path) -> Iterator[ArchiveProcess]:
-    made = ArchiveProcess(of, store)
+def archive_of(
+    of: Cluster, store: Path, seeds: Sequence[MemberProcess]
+) -> Iterator[ArchiveProcess]:
+    made = ArchiveProcess(of, store, seeds)
     made.start()
     try:
         yield made
@@ -142,7 +144,7 @@ def test_point_in_time(tmp_path: Path) -> None:
     The state that comes back at the entry where a member stopped has that member's hash.
     """
     store = tmp_path / "store"
-    with cluster(3) as members, archive_of(members, store) as archive:
+    with cluster(3) as members, archive_of(members, store, members.members[:2]) as archive:
         wait_until(archive.is_ready, "the archive is ready")
         assert 200 == members.leader().query('Collection.create({name: "Mark"})').status
         lags: list[float] = []
@@ -243,6 +245,8 @@ def check_refusals(of: Cluster, store: Path, folder: Path, found: Held) -> None:
     assert "before_backup" == refusal("--target-time", "2001-01-01T00:00:00Z")
     assert "beyond_archive" == refusal("--target-index", str(last + 1_000_000))
     assert "beyond_archive" == refusal("--target-time", "2101-01-01T00:00:00Z")
+    for wrong in (("--target-time", "yesterday"), ("--target-time", "x", "--target-index", "5")):
+        assert USAGE == restored(store, of, folder / "refused", *wrong, place=place)[0]
     Path(removed.key).unlink()
     assert "archive_gap" == refusal("--target-index", str(last))
     assert not list((folder / "refused").glob("IDENTITY"))

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from faunadb.backup.segments import held
 from faunadb_sim.linearizable import check
 from process.cluster import Cluster, MemberProcess, cluster, run_program, wait_until
 from process.load import load
+from process.test_archive import ArchiveProcess, archive_of
 
 pytestmark = pytest.mark.process
 USAGE, IDENTITY = 64, 78
@@ -72,13 +74,15 @@ def regrow(five: Cluster, survivor: MemberProcess) -> None:
     assert [survivor.place.id, 4, 5] == voters
 
 
-def test_a_survivor_is_recovered_and_the_cluster_regrows(five: Cluster) -> None:
+def test_a_survivor_is_recovered_and_the_cluster_regrows(five: Cluster, tmp_path: Path) -> None:
     """Nothing that the survivor holds is lost, and one history goes through it all.
 
     The survivor is the one with the highest last entry of all three, therefore it has every
     write that was acknowledged, and the checker must find the whole history linearizable.
+    An archive that runs beside it all has the log of both incarnations, each in its folder.
     """
-    with load(five) as running:
+    with archive_of(five, tmp_path, five.members[:3]) as archive, load(five) as running:
+        wait_until(archive.is_ready, "the archive is ready")
         running.wait_for_writes(WRITES_MIN)
         before = max(member.status().get("txn_ts", 0) for member in five.members[:3])
         cursor = a_cursor(five.leader())
@@ -97,6 +101,7 @@ def test_a_survivor_is_recovered_and_the_cluster_regrows(five: Cluster) -> None:
         former_comes_back(five, former, kept)
         running.wait_for_writes(WRITES_MIN)
         late = five.leader().query(f'Set.paginate("{cursor}")')
+        check_archive(five, archive, tmp_path)
     former.kill()
     five.wait_until_all_agree()
 
@@ -104,6 +109,17 @@ def test_a_survivor_is_recovered_and_the_cluster_regrows(five: Cluster) -> None:
     assert before < five.leader().status()["txn_ts"]
     assert check(running.history) is None
     restart_without_the_options(five, survivor)
+
+
+def check_archive(five: Cluster, archive: ArchiveProcess, store: Path) -> None:
+    """What the survivor kept is archived again, in the folder of the incarnation that began."""
+    archive.wait_for(five.leader().status()["commit"])
+    assert (2, []) == (archive.status()["incarnation"], archive.status()["gaps"])
+    folders = sorted((store / five.cluster_id / "log").iterdir())
+    assert 2 == len(folders)
+    for folder in folders:
+        found = held(str(path) for path in folder.iterdir())
+        assert (1, []) == (found.segments[0].first, found.holes())
 
 
 def a_cursor(leader: MemberProcess) -> str:

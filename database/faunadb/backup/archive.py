@@ -26,9 +26,12 @@ from faunadb.backup.layout import LOG, MIB
 from faunadb.backup.log_source import LogGone, MemberFailed, Piece, Seen, Survey, choose
 from faunadb.backup.objects import Objects, StoreFailed
 from faunadb.backup.segments import (
+    SEGMENT_BYTES_MAX,
     Gap,
+    Held,
     Incarnation,
     Range,
+    decode_segment,
     encode_gap,
     encode_segment,
     folder_of_log,
@@ -37,7 +40,7 @@ from faunadb.backup.segments import (
     incarnation_of,
 )
 from faunadb.codec import Transaction, decode_payload
-from faunadb.errors import Malformed
+from faunadb.errors import Corrupt, Malformed
 from faunadb.raft.entries import Entry, EntryKind
 
 READ_BYTES = 4 * MIB  # what is read at once: it bounds what waits in memory beyond one segment
@@ -278,12 +281,26 @@ class Archive:
         for hole in found.holes():
             why = "no segment was found when the archive started"
             gaps.append(await self._name(folder, hole, why))
+        last_ts = await asyncio.to_thread(self._ts_of, found)
         self._incarnation = incarnation
         self._status.incarnation, self._status.incarnation_salt = incarnation
-        self._status.archived_index, self._status.archived_ts = found.last, 0
+        self._status.archived_index, self._status.archived_ts = found.last, last_ts
         self._status.commit, self._status.gaps = 0, gaps
         self._lag = Lag(time.monotonic())
         self._say("incarnation", number=incarnation.number, archived_index=found.last)
+
+    def _ts_of(self, found: Held) -> int:
+        """Return the time of the last transaction in the newest segment, 0 when it says none."""
+        if not found.segments:
+            return 0
+        newest = found.segments[-1]
+        try:
+            return _last_ts(
+                decode_segment(newest, self._objects.get(newest.key, SEGMENT_BYTES_MAX))
+            )
+        except Corrupt as problem:
+            self._say("damaged", why=problem.detail)
+            return 0
 
     def _tell_problem(self, problem: str) -> None:
         if problem != self._status.problem:

@@ -187,8 +187,12 @@ def gap_behind(found: Held, reach: int) -> "PointRefused | None":
     later = [segment.first for segment in found.segments if segment.first > reach + 1]
     if not later:
         return None
-    named = any(gap.first <= reach + 1 <= gap.last for gap in found.gaps)
-    how = "a named gap" if named else "segments that were removed"
+    if any(gap.first <= reach + 1 <= gap.last for gap in found.gaps):
+        how = "a named gap"
+    elif min(later) == found.segments[0].first:
+        how = "it begins later"
+    else:
+        how = "segments that were removed"
     return PointRefused(
         "archive_gap",
         f"entries {reach + 1} to {later[0] - 1} are missing in the archive ({how}):"

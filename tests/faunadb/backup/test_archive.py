@@ -223,6 +223,22 @@ async def test_a_restarted_archive_goes_on_where_the_store_ends(make: MakeBench)
 
     assert [*range(1, 21)] == bench.indexes()
     assert 11 == bench.members.reads[0][1]
+    await bench.restart()
+    await bench.until_archived(20)
+    assert STARTED_US + 19 == bench.archive.status().archived_ts
+
+
+async def test_a_damaged_segment_does_not_stop_the_archive(make: MakeBench, tmp_path: Path) -> None:
+    """It is said; what comes is archived all the same."""
+    bench = make(Member(10))
+    await bench.until_archived(10)
+    (tmp_path / bench.held().segments[-1].key).write_bytes(b"nonsense")
+    bench.members.members[0].commit = 20
+    await bench.restart()
+    await bench.until_archived(20)
+
+    assert "damaged" in {event for event, _ in bench.said}
+    assert (11, 20) == (bench.held().segments[-1].first, bench.held().last)
 
 
 async def test_another_member_gives_what_one_has_not(make: MakeBench) -> None:

@@ -130,6 +130,7 @@ def test_what_is_missing_is_named() -> None:
 
     assert refusal(found, 5, 22)[0] == "archive_gap"
     assert "entries 10 to 19 are missing in the archive (a named gap)" in refusal(found, 5, 22)[1]
+    assert "(it begins later)" in refusal(holding((8, 9), (10, 25)), 5, 22)[1]
     assert "segments that were removed" in refusal(holding((1, 9), (20, 25)), 5, 22)[1]
     assert ("beyond_archive", "the archive ends at entry 25, before the wanted entry 26") == (
         refusal(found, 19, 26)
