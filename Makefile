@@ -4,9 +4,10 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 40
+INPUTS ?= 100000
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help run down dev tools test check unit e2e e2e-new process sim bench
+.PHONY: help run down dev tools test check unit e2e e2e-new process sim fuzz bench
 
 help: ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +51,10 @@ e2e-new: dev tools ## end-to-end tests that are on probation
 
 sim: dev ## the simulator: SEEDS=n, or SEED=x TRACE=1 for one
 	@PYTHONPATH=database $(BIN)/python -m faunadb_sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(TRACE),--trace)
+
+fuzz: dev ## each decoder of foreign bytes with INPUTS=100000 inputs
+	@FAUNA_FUZZ=$(INPUTS) $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faunadb/test_decoders.py \
+		tests/faunadb/api/test_front.py::test_random_bytes_never_hurt
 
 bench: dev ## figures of this machine into bench/results
 	@$(BIN)/python -m bench

@@ -35,7 +35,7 @@ def decode_fault(data: bytes) -> FaunaError:
     """Undo `encode_fault`; raises `Malformed`."""
     try:
         name, text = msgspec.msgpack.decode(data, type=tuple[str, str])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"not a refusal: {error}") from error
     kind = _KINDS.get(name)
     if kind is None:

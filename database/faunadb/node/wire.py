@@ -81,5 +81,5 @@ def decode_node_message(body: bytes | memoryview) -> NodeMessage:
     """Undo `encode_node_message`; raises `Malformed` for anything else."""
     try:
         return _decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not a message of a node: {error}") from error

@@ -37,7 +37,7 @@ from faunadb.disk.states import Clean, Valid
 from faunadb.errors import Malformed
 from faunadb.raft.entries import EntryId, HardState, Index, MemberId, Term
 
-FUZZ_INPUTS = int(os.environ.get("FUZZ_INPUTS", "2000"))  # inputs of each decoder
+FUZZ = int(os.environ.get("FAUNA_FUZZ", "2000"))  # inputs of each decoder
 HEADER = SegmentHeader(
     cluster_id=CLUSTER,
     member_id=MemberId(7),
@@ -186,7 +186,7 @@ def test_every_decoder_is_total() -> None:
         lambda block: unseal(b"FaunaSNP", Manifest, block),
         lambda block: list(find_frames(block, 0, SEED, 0)),
     ]
-    for _ in range(FUZZ_INPUTS):
+    for _ in range(FUZZ):
         block = bytearray(chance.choice([*good, chance.randbytes(chance.randrange(700))]))
         for _ in range(chance.randrange(4)):
             if block:

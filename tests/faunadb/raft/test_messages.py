@@ -1,6 +1,7 @@
 """Bytes of peers: what is written is read back, and everything else is `Malformed`."""
 
 import contextlib
+import os
 import random
 
 import msgspec
@@ -43,7 +44,7 @@ from faunadb.raft.messages import (
     encode_message,
 )
 
-FUZZ_COUNT = 20_000
+FUZZ = int(os.environ.get("FAUNA_FUZZ", "20000"))
 ONE, FIVE = MemberId(1), Term(5)
 
 
@@ -97,7 +98,7 @@ def test_every_message_of_the_union_is_tried_here() -> None:
 def test_random_bytes_are_malformed_or_a_message() -> None:
     """No input raises anything but `Malformed`."""
     rng = random.Random(1)
-    for _ in range(FUZZ_COUNT):
+    for _ in range(FUZZ):
         with contextlib.suppress(Malformed):
             decode_message(rng.randbytes(rng.randrange(64)))
 
@@ -106,7 +107,7 @@ def test_damaged_messages_are_malformed_or_a_message() -> None:
     """Neither truncated nor altered bytes get past the decoder with a broken block."""
     rng = random.Random(2)
     samples = [encode_message(message) for message in MESSAGES]
-    for _ in range(FUZZ_COUNT):
+    for _ in range(FUZZ):
         data = bytearray(rng.choice(samples))
         for _ in range(rng.randrange(4)):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -183,7 +184,7 @@ def test_damaged_configurations_are_malformed() -> None:
         decode_configuration(twice)
     rng = random.Random(3)
     sample = encode_configuration(CONFIGURATION)
-    for _ in range(FUZZ_COUNT // 4):
+    for _ in range(FUZZ // 4):
         data = bytearray(sample)
         data[rng.randrange(len(data))] = rng.randrange(256)
         with contextlib.suppress(Malformed):
