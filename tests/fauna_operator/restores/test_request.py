@@ -200,7 +200,11 @@ def test_the_command_understands_what_jobs_and_survivors_say() -> None:
     """Every argument that we render is one of the server's command line."""
     desired = target().desired
     latch = Latch(ID, 2, 1, 4, bootstrapped=True, origin=Origin("r", "u", 1, 1, recovers=True))
-    jobs = (restore_job(desired, filling()), trial_job(desired, filling()))
+    jobs = (
+        restore_job(desired, filling()),
+        restore_job(desired, filling(target_index=9)),
+        trial_job(desired, filling(target_time="2026-11-22T10:00:00Z")),
+    )
     pods = [job["spec"]["template"]["spec"] for job in jobs] + [pod(desired, latch, 1)["spec"]]
     for spec in pods:
         verb, *words = spec["containers"][0]["args"]
