@@ -24,6 +24,7 @@ from fauna_operator.model import (
     Delete,
     Desired,
     Remember,
+    Report,
     Transfer,
 )
 from fauna_operator.render import names
@@ -39,6 +40,8 @@ CHANGES = {
     "remove": "MemberRemoved",
     "swap": "MemberReplaced",
 }
+
+RESTORES = {"Fencing": "RestoreStarted", "Completed": "RestoreFinished", "Failed": "RestoreFailed"}
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -66,6 +69,16 @@ def of_deed(desired: Desired, action: Action) -> Note | None:
         case Remember() if "did not" in action.why:
             return Note("RolloutPaused", action.why.removeprefix("that "), warning=True)
     return None
+
+
+def of_restore(action: Report) -> Note | None:
+    """Return what to tell when a FaunaRestore enters a phase that people wait for, or fear."""
+    told = action.status
+    reason = RESTORES.get(told.phase)
+    if reason is None or told.phase == action.request.status.phase:
+        return None
+    message = f"{action.request.name}: {told.message}"
+    return Note(reason, message, warning=reason != "RestoreFinished")
 
 
 def of_turn(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Note]:
@@ -112,7 +125,7 @@ class Teller:
 
     async def deed(self, desired: Desired, action: Action) -> None:
         """Tell that an action was done."""
-        note = of_deed(desired, action)
+        note = of_restore(action) if isinstance(action, Report) else of_deed(desired, action)
         if note is not None:
             await self._tell(desired, note)
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fauna_operator.events import of_restore
 from fauna_operator.model import (
     Answer,
     Claim,
@@ -19,6 +20,7 @@ from fauna_operator.model import (
     Origin,
     Peer,
     Pod,
+    Report,
     Request,
     Seen,
     WriteLatch,
@@ -467,3 +469,18 @@ def test_an_overtaken_request_is_refused() -> None:
     assert ["report back Failed: the cluster is at incarnation 3 by another restore"] == (
         said(outcome)
     )
+
+
+def test_people_hear_of_it() -> None:
+    """An event tells that members are stopped, that it is done, or why it was refused."""
+    leads: dict[str, Any] = {"pods": (pod(1),), "claims": (claim(1),)}
+    begun = recover(view(asked=request(BACKUP))).actions[0]
+    refused = recover(view(answer(1, 9), LEADING, asked=request(AUTO), **leads)).actions[0]
+    waiting = recover(view(answer(1, 9), asked=request(AUTO), leaderless_s=1.0)).actions[0]
+    assert isinstance(begun, Report)
+    assert isinstance(refused, Report)
+    assert isinstance(waiting, Report)
+
+    notes = [of_restore(action) for action in (begun, refused, waiting)]
+
+    assert ["RestoreStarted", "RestoreFailed", None] == [n and n.reason for n in notes]
