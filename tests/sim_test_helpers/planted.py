@@ -124,6 +124,7 @@ BUGS = (
         says=(
             "had been answered",
             "share the time",
+            "the order of the log is the order of timestamps",
             "request id was not drawn",
             "unbound_variable",
         ),
