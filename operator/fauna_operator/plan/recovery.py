@@ -79,9 +79,10 @@ def _approach(view: View, request: Request) -> Outcome:
 def _hindrance(view: View, request: Request) -> str:
     """Return why a restore must not touch this cluster; asked again before every step."""
     confirm, known = request.spec.confirm, request.status
-    if confirm.cluster_uid != view.desired.uid:
+    tries = request.spec.dry_run  # it says what would be, and never comes to the latch
+    if confirm.cluster_uid != view.desired.uid and not (tries and not confirm.cluster_uid):
         return f"confirm.clusterUID is not that of this FaunaCluster, {view.desired.uid}"
-    if not confirm.accept_data_loss:
+    if not confirm.accept_data_loss and not tries:
         return "confirm.acceptDataLoss is not true"
     if not view.latch.bootstrapped:
         return "the cluster has not been formed yet"

@@ -25,6 +25,7 @@ from fauna_operator.model import (
     Seen,
     WriteLatch,
 )
+from fauna_operator.model.restores import Confirm
 from fauna_operator.plan.recovery import recover, settle_beginning
 from fauna_operator.plan.view import NOTHING, Outcome, View
 from fauna_operator.render import pod as rendered_pod
@@ -241,6 +242,27 @@ def test_another_cluster_is_refused(uid: str, why: str) -> None:
     outcome = recover(view(answer(1, 9), asked=request(AUTO, uid=uid), claims=(claim(1),)))
 
     assert [f"report back Failed: {why}"] == said(outcome)
+
+
+def test_a_dry_run_needs_no_word_and_stops_nobody() -> None:
+    """It says who would go on and what would be lost, and has ended with that."""
+    asked = request(AUTO)
+    spec = msgspec.structs.replace(asked.spec, confirm=Confirm(), dry_run=True)
+    tried = msgspec.structs.replace(asked, spec=spec)
+
+    outcome = recover(
+        view(
+            answer(1, 9),
+            asked=tried,
+            pods=(pod(1),),
+            claims=(claim(1),),
+            seen={2: Seen(12, 0, 9.0)},
+        )
+    )
+
+    assert [
+        "report back Completed: member 1 would go on from entry 9; lost: at least 3 entries"
+    ] == said(outcome)
 
 
 def test_others_are_stopped_first() -> None:
