@@ -180,7 +180,7 @@ def fill(database: Database, megabytes: int) -> float:
         Client(endpoint=database.endpoint(), secret=database.secret(), query_timeout=60) as client,
         ThreadPoolExecutor(LANES) as lanes,
     ):
-        client.query('Collection.create({name: "Load"})')
+        client.query('if (Collection.byName("Load") == null) Collection.create({name: "Load"})')
 
         def write(_: int) -> None:
             text = secrets.token_urlsafe(TEXT_BYTES * 3 // 4)
