@@ -27,7 +27,7 @@ def here(kubernetes: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     kubernetes.make_namespace(SPACE)
     with backed(kubernetes, SPACE, tmp_path_factory.mktemp("s3")) as found:
         fill(found.database, MEGABYTES)
-        found.backup("first")
+        found.backup("first", deletionPolicy="Retain")
         assert "Completed" == found.await_phase("first", "Completed", "Failed")["phase"]
         yield found
         kubernetes.kubectl("delete", "namespace", SPACE, "--wait=false")
@@ -118,7 +118,6 @@ def test_a_new_cluster_from_nothing_but_the_store(here: Backed) -> None:
     """Everything in Kubernetes is deleted; the documents come back under another cluster id."""
     database, restores = here.database, Restores(here.database)
     saved = here.status("first")
-    here.cluster.api.merge(here.path("faunabackups", "first"), {"metadata": {"finalizers": None}})
     delete = ("delete", "-n", SPACE, "--wait=false")
     here.cluster.kubectl(*delete, "faunabackup,faunarestore,faunacluster", "--all")
     await_that(
