@@ -150,14 +150,27 @@ class Teller:
 
 
 def _event(desired: Desired, note: Note, now: float) -> Object:
+    return event_about(
+        {"kind": names.KIND, "name": desired.name, "uid": desired.uid},
+        desired.namespace,
+        names.labels(desired),
+        note,
+        now,
+    )
+
+
+def event_about(
+    regarding: Mapping[str, str], namespace: str, labels: Mapping[str, str], note: Note, now: float
+) -> Object:
+    """Return an Event about an object of ours: its `kind`, `name` and `uid`."""
     stamp = datetime.fromtimestamp(now, UTC).isoformat(timespec="microseconds")
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{desired.name}.{secrets.token_hex(8)}",
-            "namespace": desired.namespace,
-            "labels": names.labels(desired),
+            "name": f"{regarding['name']}.{secrets.token_hex(8)}",
+            "namespace": namespace,
+            "labels": dict(labels),
         },
         "eventTime": stamp.replace("+00:00", "Z"),
         "reportingController": CONTROLLER,
@@ -166,13 +179,7 @@ def _event(desired: Desired, note: Note, now: float) -> Object:
         "reason": note.reason,
         "type": "Warning" if note.warning else "Normal",
         "note": note.message[:NOTE_LETTERS_MAX],
-        "regarding": {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "name": desired.name,
-            "namespace": desired.namespace,
-            "uid": desired.uid,
-        },
+        "regarding": {"apiVersion": names.API_VERSION, "namespace": namespace, **regarding},
     }
 
 

@@ -1,12 +1,39 @@
 """How is an action of a backup done? Each takes effect only if the world is as it was observed."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import assert_never
 
-from fauna_operator.backups.model import FINALIZER, Action, Backup, Hold, Release, Store
+from fauna_operator.backups.model import (
+    COMPLETED,
+    FAILED,
+    FINALIZER,
+    KIND,
+    Action,
+    Backup,
+    Hold,
+    Release,
+    Store,
+)
 from fauna_operator.backups.status import status
+from fauna_operator.errors import OperatorError
+from fauna_operator.events import Note, event_about
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.model.actions import Create, Delete
+from fauna_operator.render import names
+
+
+def told(action: Action) -> Note | None:
+    """Return what people are told after an action was done; None for what nobody waits for."""
+    match action:
+        case Store(record=record) if record.phase == COMPLETED:
+            how = f"verified: {record.verified}" if record.verified_at else "not verified"
+            return Note("BackupSucceeded", f"{record.size} at index {record.snapshot_index}, {how}")
+        case Store(record=record) if record.phase == FAILED:
+            return Note("BackupFailed", record.error, warning=True)
+        case Release(why=why) if "stay" in why:
+            return Note("BackupDataStay", why, warning=True)
+    return None
 
 
 @dataclass
@@ -36,6 +63,17 @@ class Actor:
                 await self.kube.delete(action.kind, self.backup.namespace, action.name, seen)
             case _:
                 assert_never(action)
+        note = told(action)
+        if note is not None:
+            await self._tell(note)
+
+    async def _tell(self, note: Note) -> None:
+        """Write an Event; one that cannot be written is forgotten."""
+        about = {"kind": KIND, "name": self.backup.name, "uid": self.backup.uid}
+        labels = {names.CLUSTER: self.backup.spec.cluster_ref.name}
+        event = event_about(about, self.backup.namespace, labels, note, self.now)
+        with suppress(OperatorError):
+            await self.kube.create(event)
 
     async def _finalizers(self, wanted: list[str]) -> None:
         """Replace the finalizers of the very resource that was read."""

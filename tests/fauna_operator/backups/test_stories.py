@@ -391,3 +391,24 @@ def test_data_that_are_being_restored_stay_for_now() -> None:
     run(world)
 
     assert {} == world.store
+
+
+def events(world: World) -> list[tuple[str, str]]:
+    found = [item for (kind, _), item in world.objects.items() if kind == "Event"]
+    return [(item["reason"], item["regarding"]["name"]) for item in found]
+
+
+def test_people_are_told_once() -> None:
+    """One Event for the end of each backup, and one for data that stay."""
+    world = made(made(fresh()), "two", backoffLimit=0)
+    world.exits = [(74, '{"reason": "store", "detail": "full"}')]
+    run(world, "one")
+    run(world, "one", "two")
+    assert {("BackupSucceeded", "one"), ("BackupSucceeded", "two")} == set(events(world))
+
+    world.remove("Secret", "s3")
+    world.remove("FaunaBackup", "two")
+    run(world, "one", "two")
+
+    assert ("BackupDataStay", "two") == events(world)[-1]
+    assert 3 == len(events(world))
