@@ -102,7 +102,7 @@ def judge(view: View, request: Request) -> Choice | Wait | Refuse:
     if named is not None and named.leader is not None:
         return Wait(f"member {named.member_id} still follows member {named.leader.id}")
     if observed.leaderless_s < LEADERLESS_S_MIN:
-        return Wait(f"no leader is seen since {int(observed.leaderless_s)} s; an election may run")
+        return Wait(f"nobody leads, for less than {LEADERLESS_S_MIN:.0f} s: an election may run")
     asked = _chosen(request)  # who was asked to end will end, and is waited for
     pods = [pod for pod in observed.lists.pods if not (asked and pod.deleting)]
     unseen = [pod.serial for pod in pods if may_serve(view, pod)]

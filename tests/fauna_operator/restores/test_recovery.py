@@ -135,7 +135,7 @@ def test_a_leader_ends_it(phase: str) -> None:
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"leaderless_s": 3.0}, "no leader is seen since 3 s; an election may run"),
+        ({"leaderless_s": 3.0}, "nobody leads, for less than 15 s: an election may run"),
         ({"voters": 5, "pods": (pod(1), pod(2), pod(3), pod(4))}, "members [2, 3, 4] do not"),
         ({"claims": (claim(1), claim(2))}, "members [2] have volumes and do not answer"),
     ],
