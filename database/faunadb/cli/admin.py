@@ -1,7 +1,8 @@
 """Tell a running member what to do, or ask what it knows: the admin API from the shell.
 
 Every verb is one call of `docs/admin-api.md` over mutual TLS. The answer is printed as JSON, so
-that a script and a person read the same.
+that a script and a person read the same. What only the leader can do may be said to any member
+that knows it: the verb goes on to the leader's host, at the port that was given.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import click
@@ -17,6 +19,7 @@ from faunadb.cli.exits import IO_ERROR, fail
 from faunadb.net.tls import client_context
 
 TIMEOUT_S = 15.0
+HOPS_MAX = 3  # from member to leader; more means that they do not agree
 
 
 def endpoint_options(command: Any) -> Any:
@@ -50,10 +53,7 @@ def call(
     body: dict[str, Any] | None = None,
 ) -> Any:
     """Make one call and return its JSON; ends the program with a sentence when it fails."""
-    try:
-        status, answer = asyncio.run(_call(endpoint + path, tls_dir, server_name, body))
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        fail(IO_ERROR, "unreachable", f"{endpoint} does not answer: {error}")
+    status, answer = _follow(endpoint, tls_dir, server_name, path, body)
     if status != 200:
         error_body = answer.get("error", {}) if isinstance(answer, dict) else {}
         fail(
@@ -62,6 +62,42 @@ def call(
             str(error_body.get("message", answer)),
         )
     return answer
+
+
+def committed(endpoint: str, tls_dir: Path, server_name: str | None) -> dict[str, Any]:
+    """Return what the leader shows of the cluster; ends the program when none is known."""
+    for _ in range(HOPS_MAX):
+        report: dict[str, Any] = call(endpoint, tls_dir, server_name, "/cluster")
+        leader = report["leader"]
+        if report["configuration"] is not None or not leader:
+            break
+        if leader["id"] != report["member_id"]:
+            endpoint, server_name = _beside(endpoint, leader["name"]), None
+    if report["configuration"] is None:
+        hint = f"member {leader['id']} at {leader['name']}" if leader else "none is known"
+        fail(1, "not_leader", f"no member shows a committed configuration; leader: {hint}")
+    return report
+
+
+def _follow(
+    endpoint: str, tls_dir: Path, server_name: str | None, path: str, body: dict[str, Any] | None
+) -> tuple[int, Any]:
+    for _ in range(HOPS_MAX):
+        try:
+            status, answer = asyncio.run(_call(endpoint + path, tls_dir, server_name, body))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            fail(IO_ERROR, "unreachable", f"{endpoint} does not answer: {error}")
+        leader = answer.get("leader") if status == 409 and isinstance(answer, dict) else None
+        if not leader or answer["error"]["code"] != "not_leader":
+            break
+        endpoint, server_name = _beside(endpoint, leader["name"]), None
+    return status, answer
+
+
+def _beside(endpoint: str, name: str) -> str:
+    """Return where the member called `name` listens, if at the same port as `endpoint`."""
+    host = name.rpartition(":")[0] or name
+    return f"https://{host}:{urlsplit(endpoint).port or 443}"
 
 
 def show(answer: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import uvloop
 
-from faunadb.cli.admin import call, endpoint_options, show
+from faunadb.cli.admin import call, committed, endpoint_options, show
 from faunadb.cli.backup_options import BACKUP_COMMANDS
 from faunadb.cli.exits import IDENTITY_OR_CORRUPTION, IO_ERROR, USAGE, fail
 from faunadb.cli.settings import Address
@@ -158,13 +158,13 @@ def status(**where: Any) -> None:
 @endpoint_options
 @click.option("--to", type=int, default=None, help="Member id; the most caught-up one if left out.")
 def transfer(to: int | None, **where: Any) -> None:
-    """Hand leadership over. Say it to the leader."""
+    """Hand leadership over."""
     show(call(**where, path="/cluster/transfer", body={"to": to}))
 
 
 @commands.group()
 def member() -> None:
-    """Change who is a member. Say it to the leader."""
+    """Change who is a member."""
 
 
 @member.command("add")
@@ -207,25 +207,16 @@ def member_swap(learner_id: int, outgoing_id: int, **where: Any) -> None:
 
 def _change(where: dict[str, Any], body: dict[str, Any]) -> None:
     """Ask for a change, on the condition that the configuration is the one that is seen now."""
-    configuration = _committed(where)["configuration"]
+    configuration = committed(**where)["configuration"]
     body["if"] = {key: configuration["id"][key] for key in ("incarnation", "term", "index")}
     show(call(**where, path="/cluster/membership", body=body))
 
 
 def _nonce(where: dict[str, Any], member_id: int) -> str:
-    heard = {found["id"]: found["nonce"] for found in _committed(where)["members"]}
+    heard = {found["id"]: found["nonce"] for found in committed(**where)["members"]}
     if not heard.get(member_id):
         fail(1, "change_refused", f"the leader has not heard member {member_id} yet")
     return str(heard[member_id])
-
-
-def _committed(where: dict[str, Any]) -> dict[str, Any]:
-    report: dict[str, Any] = call(**where, path="/cluster")
-    if report["configuration"] is None:
-        leader = report["leader"]
-        hint = f"member {leader['id']} at {leader['name']}" if leader else "none is known"
-        fail(1, "not_leader", f"this member does not lead; leader: {hint}")
-    return report
 
 
 @commands.command()
