@@ -47,7 +47,7 @@ STAGES: dict[str, list[list[str]]] = {
     "e2e": [[*PYTEST, "-m", "e2e and not new", "tests/e2e"]],
     "e2e-new": [[*PYTEST, "-m", "e2e and new", "tests/e2e"]],
 }
-ALL = ["dev", "check", "unit", "sim", "process", "tools", "e2e"]
+ALL = ["dev", "check", "tools", "unit", "sim", "process", "e2e"]
 
 
 def run_stage(name: str) -> float:
