@@ -26,7 +26,10 @@ class Reconciler(Protocol):
     """Brings one object to what is asked, pass by pass."""
 
     async def one_pass(self) -> float | None:
-        """Look, decide, report, act. Returns seconds to the next look, None when it is gone."""
+        """Look, decide, report, act. Returns seconds to the next look.
+
+        None ends the loop, until the next event: the object is gone, or needs nothing any more.
+        """
         ...
 
     def troubled(self, trouble: Blocked) -> None:
@@ -61,7 +64,7 @@ class Loop:
         return self._dirty.is_set()
 
     async def run(self) -> None:
-        """Run passes until the object is gone."""
+        """Run passes until the object is gone, or needs none."""
         try:
             while True:
                 self._dirty.clear()

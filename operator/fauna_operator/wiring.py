@@ -19,7 +19,7 @@ import kopf
 
 from fauna_operator.backups.farewell import let_go_where_all_ends
 from fauna_operator.backups.keeper import Keeper
-from fauna_operator.backups.reconcile import BackupReconciler, Turns
+from fauna_operator.backups.reconcile import BackupReconciler, Turns, at_rest
 from fauna_operator.backups.scheduler import Scheduler
 from fauna_operator.database import Door
 from fauna_operator.errors import OperatorError
@@ -230,8 +230,7 @@ async def _relist(kube: Kube, supervisor: Supervisor, settings: Settings, ears: 
                     continue
                 ears.listed(kind, namespace, found)
                 for item in found:
-                    where = (item["metadata"]["namespace"], item["metadata"]["name"])
-                    supervisor.wake(kind, *where)
-                    if kind == "FaunaCluster":
-                        supervisor.wake(KEEPER, *where)
+                    if kind != "FaunaBackup" or not at_rest(item):
+                        metadata = item["metadata"]
+                        supervisor.wake(kind, metadata["namespace"], metadata["name"])
         await asyncio.sleep(RELIST_S)

@@ -22,7 +22,7 @@ from fauna_operator.supervise import Key
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 60.0
+IDLE_S = 300.0  # events of clusters and backups come earlier
 ARCHIVING_S = 10.0  # its Deployment wakes nobody
 
 

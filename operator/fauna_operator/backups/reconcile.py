@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from fauna_operator.backups.act import Actor
-from fauna_operator.backups.model import ENDED, KIND, Backup, Decision
+from fauna_operator.backups.model import KIND, Backup, Decision
 from fauna_operator.backups.observe import observe
 from fauna_operator.backups.plan import plan
 from fauna_operator.backups.status import status
@@ -21,7 +21,6 @@ from fauna_operator.supervise import BACKOFF_S, Key
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 300.0  # nothing is expected but an event, and those come
 WAITING_S = 3.0  # a Job is at it, or something else must happen first
 
 
@@ -61,9 +60,12 @@ class BackupReconciler:
         """Let go of nothing: all belongs to the operator."""
 
     async def one_pass(self) -> float | None:
-        """Look, decide, report, act. Returns seconds to the next look, None when it is gone."""
+        """Look, decide, report, act. Returns seconds to the next look, None when none is needed.
+
+        What has ended needs no loop: hundreds of kept backups cost nothing until an event.
+        """
         resource = await self._kube.get(KIND, self._namespace, self._name)
-        if resource is None:
+        if resource is None or at_rest(resource):
             return None
         backup = Backup.of(resource)
         async with self._turns.of(backup.namespace, backup.spec.cluster_ref.name):
@@ -77,7 +79,7 @@ class BackupReconciler:
                 name = f"{backup.namespace}/{backup.name}"
                 log.info("%s %s: %s: %s", KIND, name, decided.rule, action)
                 await actor.perform(action)
-        return self._pause(backup, decided)
+        return self._pause(decided)
 
     async def _report(
         self, backup: Backup, decided: Decision, resource: Object, now: float
@@ -90,10 +92,15 @@ class BackupReconciler:
             return resource
         return await self._kube.replace_status({**resource, "status": wanted})
 
-    def _pause(self, backup: Backup, decided: Decision) -> float:
+    def _pause(self, decided: Decision) -> float:
         self._repeats = self._repeats + 1 if decided == self._last else 0
         self._last = decided
         if decided.actions:  # the same again and again changes nothing: do not burn the API
             return 0.0 if self._repeats == 0 else BACKOFF_S[min(self._repeats, len(BACKOFF_S)) - 1]
-        resting = backup.record.phase in ENDED and backup.deleted is None
-        return IDLE_S if resting else WAITING_S
+        return WAITING_S
+
+
+def at_rest(resource: Object) -> bool:
+    """Tell whether a FaunaBackup has ended, and is not being deleted."""
+    ended = bool((resource.get("status") or {}).get("completedAt"))
+    return ended and "deletionTimestamp" not in resource["metadata"]

@@ -104,6 +104,15 @@ def test_an_ended_backup_is_left_alone() -> None:
     assert written == len(world.log)
 
 
+def test_an_ended_backup_needs_no_loop() -> None:
+    """Its pass is one read, after which the loop ends until an event."""
+    world = made(fresh())
+    run(world)
+    reconciler = loops(world, "one")["one"]
+
+    assert None is asyncio.run(reconciler.one_pass())
+
+
 def test_a_killed_operator_changes_nothing_for_every_write() -> None:
     """Killed before its n-th write, for every n, a new operator ends with the same backup."""
     world = made(fresh())
