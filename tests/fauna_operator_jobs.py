@@ -186,8 +186,17 @@ class World:
         self._hold(words["--backup-id"] == status.get("backupID"), "a Job before its record")
         self._hold(not status.get("completedAt") or words["verb"] == "discard", "made again")
         if words["verb"] == "backup":
-            busy = {labels[names.BACKUP] for labels in self._writers()} - {backup}
+            busy = {labels[names.BACKUP] for labels in self._busy()} - {backup}
             self._hold(not busy, f"{backup} and {busy} run together")
+
+    def _busy(self) -> Iterator[Mapping[str, str]]:
+        """Yield the labels of what makes a backup, or will: pods at work, Jobs that go on."""
+        yield from self._writers()
+        for (kind, _), item in self.objects.items():
+            labels = item["metadata"].get("labels", {})
+            going = kind == "Job" and not item.get("status", {}).get("conditions")
+            if going and labels.get(names.COMPONENT) == "backup":
+                yield labels
 
     def _writers(self) -> Iterator[Mapping[str, str]]:
         for (kind, _), item in self.objects.items():
