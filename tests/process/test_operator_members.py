@@ -110,7 +110,10 @@ class Machines(World):
         for (kind, name), item in list(self.objects.items()):
             if kind == "PersistentVolumeClaim":
                 item.setdefault("status", {})["phase"] = "Bound"
-                if "deletionTimestamp" in item["metadata"] and name.removeprefix("data-") not in self.pods():
+                if (
+                    "deletionTimestamp" in item["metadata"]
+                    and name.removeprefix("data-") not in self.pods()
+                ):
                     del self.objects[kind, name]
 
     def _look(self) -> None:
