@@ -13,6 +13,7 @@ from fauna_operator.backups.model import COMPLETED as SAVED
 from fauna_operator.backups.model import FAILED as NOT_SAVED
 from fauna_operator.backups.model import Backup
 from fauna_operator.model import Desired, Job
+from fauna_operator.model.desired import Bootstrap
 from fauna_operator.model.restores import (
     ACCEPTED,
     COMPLETED,
@@ -101,8 +102,15 @@ def _refusal_of_new(request: Request, facts: Facts) -> str:
     source = request.status.source
     if target is None or request.spec.dry_run:
         return ""
-    mine = source is not None and target.spec.get("bootstrap") == _bootstrap(request, source)
+    mine = source is not None and _read(target.spec.get("bootstrap")) == _read(
+        _bootstrap(request, source)
+    )
     return "" if mine else f"FaunaCluster {request.cluster} exists already"
+
+
+def _read(bootstrap: Manifest | None) -> Bootstrap:
+    """Read spec.bootstrap: the API server has filled in its defaults, and we have not."""
+    return msgspec.convert(bootstrap or {}, Bootstrap)
 
 
 def _begin(request: Request, facts: Facts, now: float) -> Step:

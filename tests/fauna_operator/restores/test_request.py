@@ -180,6 +180,19 @@ def test_step(asked: Request, facts: Facts, expected: str) -> None:
     assert expected == said(decide(asked, facts, 1_000.0))
 
 
+def test_its_own_cluster_is_known_with_the_defaults_of_the_server() -> None:
+    """The API server fills in what we left out; that makes it nobody else's cluster."""
+    bucket = {"bucket": "b", "endpoint": "http://h:1"}
+    source = {"storage": {"s3": bucket}, "clusterID": ID, "backupID": "b1"}
+    filled = {"prefix": "", "region": "us-east-1", "forcePathStyle": False, "credentials": {}}
+    stored = {"restore": {**source, "storage": {"s3": {**bucket, **filled}}, "timeout": "12h"}}
+    asked = request({"external": source}, COPY, {"phase": "Creating", "source": source})
+
+    step = decide(asked, Facts(target("copy", stored, conditions=READY)), 1_000.0)
+
+    assert "Completed: the cluster is ready" == said(step)
+
+
 def test_what_ended_stays() -> None:
     """A restore that completed or failed does nothing more, whatever becomes of its cluster."""
     for phase in ("Completed", "Failed"):
