@@ -25,7 +25,7 @@ COPY pyproject.toml constraints.txt ./
 
 FROM workshop AS server-dependencies
 RUN python3 -m venv --without-pip /opt/fauna
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['server'], sep='\n')" > wanted.txt \
+RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > wanted.txt \
  && /opt/pip/bin/pip --python /opt/fauna/bin/python install --quiet --only-binary :all: -c constraints.txt -r wanted.txt
 
 FROM workshop AS operator-dependencies

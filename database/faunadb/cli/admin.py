@@ -29,6 +29,7 @@ def endpoint_options(command: Any) -> Any:
         default="https://127.0.0.1:8444",
         show_default=True,
         envvar="FAUNADB_ADMIN_ENDPOINT",
+        show_envvar=True,
         help="Admin address of a member.",
     )(command)
     command = click.option(
@@ -36,6 +37,7 @@ def endpoint_options(command: Any) -> Any:
         required=True,
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         envvar="FAUNADB_TLS_DIR",
+        show_envvar=True,
         help="Folder with ca.crt, tls.crt and tls.key of this caller.",
     )(command)
     return click.option(
