@@ -157,6 +157,8 @@ def write_schema(cluster: Cluster, version: str, kind: str, folder: Path) -> Non
 
 def test_the_standby_watches_nothing_and_takes_over(release: Release) -> None:
     """Of two pods one watches; the other asks for the Lease alone, until the first one is gone."""
+    chosen = ("-l", f"app.kubernetes.io/name={NAME}", "-n", release.namespace)
+    release.cluster.kubectl("rollout", "status", "deployment", *chosen, "--timeout=240s")
     first = await_leader(release)
     await_figure(release, first, "fauna_operator_leader", 1.0)
     await_that("it to watch", lambda: watches(release, first), seconds_max=HANG_SECONDS)
