@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from fauna_operator.backups.model import FINALIZER, epoch, iso
+from fauna_operator.backups.model import FINALIZER
 from fauna_operator.errors import Refused, Stale, Unreachable
 from fauna_operator.kube import Object
+from fauna_operator.model.dates import epoch, iso
 from fauna_operator.render import names
 from fauna_operator_world import Broken, Crash, Faults
 

@@ -8,11 +8,12 @@ messages. The trap: the standby knows nothing about clusters, so its scrape has 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from fauna_operator.model.dates import epoch
 
 Key = tuple[str, str]  # namespace, name
 Object = Mapping[str, Any]
@@ -160,7 +161,7 @@ class Metrics:
             for (namespace, _), item in self._resources.get("FaunaBackup", {}).items():
                 status, cluster = item.get("status") or {}, item["spec"]["clusterRef"]["name"]
                 if status.get("phase") == "Completed" and status.get(entry):
-                    key, date = (namespace, cluster), _epoch(status[entry])
+                    key, date = (namespace, cluster), epoch(status[entry])
                     newest[key] = max(date, newest.get(key, 0.0))
             family = _family(name, f"{text}, of the newest backup, since 1970.", WHERE)
             for key, date in newest.items():
@@ -182,7 +183,3 @@ def _family(name: str, text: str, labels: Iterable[str]) -> GaugeMetricFamily:
 
 def _counter(name: str, text: str, labels: Iterable[str]) -> CounterMetricFamily:
     return CounterMetricFamily(f"fauna_{name}", text, labels=tuple(labels))
-
-
-def _epoch(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

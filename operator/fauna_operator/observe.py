@@ -9,7 +9,6 @@ import secrets
 import time
 from base64 import b64decode
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,6 +31,7 @@ from fauna_operator.model import (
     Request,
     Seen,
 )
+from fauna_operator.model.dates import epoch
 from fauna_operator.model.observed import CONTACT_MS_MAX
 from fauna_operator.model.restores import ACCEPTED, HANDED_OVER
 from fauna_operator.render import latch_of, names, templates_of
@@ -178,7 +178,9 @@ def _seen(status: Object, answers: Mapping[int, Answer], now: float) -> dict[int
     """Return what status remembers of members, and what they say now, if that is more."""
     found = {
         int(entry["memberID"]): Seen(
-            int(entry["index"]), int(entry["tsCeiling"]), _epoch(entry["observedAt"])
+            int(entry["index"]),
+            int(entry["tsCeiling"]),
+            epoch(at) if (at := entry["observedAt"]) else 0.0,
         )
         for entry in status.get("seen") or ()
     }
@@ -442,7 +444,7 @@ def _claim(item: Object, nodes: tuple[str, ...] | None) -> Claim:
         deleting="deletionTimestamp" in metadata,
         nonce=_annotation(item, names.NONCE),
         replaces=int(_annotation(item, names.REPLACES) or 0),
-        created=_epoch(metadata.get("creationTimestamp", "")),
+        created=epoch(made) if (made := metadata.get("creationTimestamp")) else 0.0,
         quarantined=metadata.get("labels", {}).get(names.QUARANTINED) == "true",
         delete_after=float(_annotation(item, names.DELETE_AFTER) or 0.0),
         nodes=nodes,
@@ -521,7 +523,3 @@ def _condition(status: Object, kind: str) -> Object:
 
 def _is_ready(item: Object) -> bool:
     return _condition(item.get("status", {}), "Ready").get("status") == "True"
-
-
-def _epoch(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp() if text else 0.0

@@ -8,7 +8,6 @@ configuration does.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -27,6 +26,8 @@ from fauna_operator.model import (
     Transfer,
     WriteLatch,
 )
+from fauna_operator.model.conditions import Verdict, conditions
+from fauna_operator.model.dates import iso
 from fauna_operator.model.desired import quorum
 from fauna_operator.model.observed import CONTACT_MS_MAX
 from fauna_operator.render import template_hash
@@ -34,7 +35,6 @@ from fauna_operator.render.names import CLUSTER, COMPONENT
 
 Status = dict[str, Any]
 OTHERS = frozenset({"BackupHealthy", "ArchiveHealthy"})  # conditions that another loop writes
-Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
 
 SEEN_LEADERLESS_S = 5.0
 SEEN_EVERY_S = 60.0  # more often would make every look a write
@@ -114,6 +114,7 @@ def status(
         "TLSReady": _tls(observed, blocked),
         "Paused": (_truth(desired.spec.paused), "Asked" if desired.spec.paused else "NotAsked", ""),
     }
+    before = observed.status.get("conditions", ())
     return {
         **_latch(observed.status_latch),
         "observedGeneration": desired.generation,
@@ -125,7 +126,10 @@ def status(
         **_restoring(observed),
         **_seen(observed, now),
         "quarantinedVolumes": _quarantined(observed),
-        "conditions": _conditions(verdicts, observed.status.get("conditions", ()), desired, now),
+        "conditions": [
+            *conditions(verdicts, before, desired.generation, now),
+            *(dict(old) for old in before if old.get("type") in OTHERS),
+        ],
     }
 
 
@@ -142,8 +146,8 @@ def _operation(desired: Desired, observed: Observed, decided: Plan, now: float) 
         return {"operation": before} if before and busy else {}
     same = ("type",) if found["type"] == "Rollout" else ("type", "member")
     if all(before.get(key) == found.get(key) for key in same):
-        found["startedAt"] = before.get("startedAt", _iso(now))
-    return {"operation": {"startedAt": _iso(now), **found}}
+        found["startedAt"] = before.get("startedAt", iso(now))
+    return {"operation": {"startedAt": iso(now), **found}}
 
 
 def _doing(desired: Desired, decided: Plan) -> Status | None:
@@ -218,7 +222,7 @@ def _seen(observed: Observed, now: float) -> Status:
     """
     before = observed.status.get("seen") or ()
     fresh = [
-        {"memberID": str(serial), "observedAt": _iso(seen.at), **_position(seen)}
+        {"memberID": str(serial), "observedAt": iso(seen.at), **_position(seen)}
         for serial, seen in sorted(observed.seen.items())
     ]
     known = {entry["memberID"]: entry for entry in before}
@@ -228,7 +232,7 @@ def _seen(observed: Observed, now: float) -> Status:
     )
     every_s = SEEN_EVERY_S if observed.leader is not None else SEEN_LEADERLESS_S
     left = known.keys() - {entry["memberID"] for entry in fresh}
-    due = bool(left) or (bool(moved) and oldest <= _iso(now - every_s))
+    due = bool(left) or (bool(moved) and oldest <= iso(now - every_s))
     entries = fresh if due else list(before)
     return {"seen": entries} if entries else {}
 
@@ -312,7 +316,7 @@ def _state(observed: Observed, serial: int) -> str:
 
 def _quarantined(observed: Observed) -> list[Status]:
     return [
-        {"name": claim.name, "deleteAfter": _iso(claim.delete_after)}
+        {"name": claim.name, "deleteAfter": iso(claim.delete_after)}
         for claim in sorted(observed.lists.claims, key=lambda claim: claim.serial)
         if claim.quarantined
     ]
@@ -494,34 +498,5 @@ def _previous(observed: Observed, kind: str) -> Verdict | None:
     return None
 
 
-def _conditions(
-    verdicts: Mapping[str, Verdict],
-    before: Iterable[Mapping[str, Any]],
-    desired: Desired,
-    now: float,
-) -> list[Status]:
-    """Date a condition anew only when its truth changed."""
-    known = {old.get("type"): old for old in before}
-    found = []
-    for kind, (truth, reason, message) in verdicts.items():
-        old = known.get(kind, {})
-        since = old.get("lastTransitionTime") if old.get("status") == truth else None
-        found.append(
-            {
-                "type": kind,
-                "status": truth,
-                "reason": reason,
-                "message": message[:1000],
-                "observedGeneration": desired.generation,
-                "lastTransitionTime": since or _iso(now),
-            }
-        )
-    return [*found, *(dict(old) for kind, old in known.items() if kind in OTHERS)]
-
-
 def _truth(value: bool) -> str:  # noqa: FBT001 it is what it turns into text
     return "True" if value else "False"
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

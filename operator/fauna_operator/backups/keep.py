@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from fauna_operator.backups.model import COMPLETED, ENDED, FAILED, Source, epoch
+from fauna_operator.backups.model import COMPLETED, ENDED, FAILED, Source
 from fauna_operator.backups.render import archive_deployment, tls_secret
-from fauna_operator.backups.status import Verdict, conditions
 from fauna_operator.model import Apply, Certificate, Delete, Desired
+from fauna_operator.model.conditions import Verdict, conditions
+from fauna_operator.model.dates import epoch
 from fauna_operator.render.names import TEMPLATE_HASH
 
 Manifest = dict[str, Any]

@@ -6,12 +6,12 @@ it was stored there, and `Completed` and `Failed` are for ever.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
 from fauna_operator.model.actions import Blocked, Create, Delete
+from fauna_operator.model.dates import epoch
 from fauna_operator.model.stores import BackupStore
 
 Manifest = dict[str, Any]
@@ -224,21 +224,3 @@ class Decision(msgspec.Struct, frozen=True):
         lines = [f"{self.rule}: {action}" for action in self.actions]
         lines += [f"{self.rule}: waits: {self.blocked}"] if self.blocked else []
         return "\n".join(lines) or "nothing to do"
-
-
-def epoch(text: str) -> float:
-    """Return a time of Kubernetes in seconds since 1970.
-
-    >>> epoch("1970-01-01T00:01:00Z")
-    60.0
-    """
-    return datetime.fromisoformat(text).timestamp()
-
-
-def iso(seconds: float) -> str:
-    """Undo `epoch`; parts of a second are cut off.
-
-    >>> iso(60.9)
-    '1970-01-01T00:01:00Z'
-    """
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -22,11 +22,10 @@ from fauna_operator.backups.model import (
     Run,
     Seen,
     Store,
-    epoch,
-    iso,
 )
 from fauna_operator.backups.render import backup_job, discard_job
 from fauna_operator.model.actions import Blocked, Create, Delete
+from fauna_operator.model.dates import epoch, iso
 from fauna_operator.model.desired import seconds
 from fauna_operator.model.stores import BackupStore
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from fauna_operator.backups.model import COMPLETED, ENDED, FAILED, epoch
+from fauna_operator.backups.model import COMPLETED, ENDED, FAILED
+from fauna_operator.model.dates import epoch
 from fauna_operator.model.desired import seconds
 
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from fauna_operator.backups.model import COMPLETED, KIND, BackupSpec, epoch, iso
+from fauna_operator.backups.model import COMPLETED, KIND, BackupSpec
 from fauna_operator.backups.moments import MINUTE_S, BadSchedule, Calendar
 from fauna_operator.backups.retention import Child, Retention, surplus
-from fauna_operator.backups.status import conditions
 from fauna_operator.model.actions import Blocked, Create, Delete
+from fauna_operator.model.conditions import conditions
+from fauna_operator.model.dates import epoch, iso
 from fauna_operator.model.desired import seconds
 from fauna_operator.render import names
 

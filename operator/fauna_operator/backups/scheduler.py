@@ -7,7 +7,7 @@ from typing import assert_never
 
 import msgspec
 
-from fauna_operator.backups.model import KIND, Record, epoch, iso
+from fauna_operator.backups.model import KIND, Record
 from fauna_operator.backups.moments import MINUTE_S
 from fauna_operator.backups.observe import restored_from
 from fauna_operator.backups.retention import Child
@@ -23,6 +23,7 @@ from fauna_operator.backups.schedule import (
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.model import Blocked
 from fauna_operator.model.actions import Create, Delete
+from fauna_operator.model.dates import epoch, iso
 from fauna_operator.render import names
 from fauna_operator.supervise import BACKOFF_S, Key
 

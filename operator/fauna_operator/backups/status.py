@@ -3,16 +3,16 @@
 Pure: the same facts give the same status, so that it is written only when it changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from fauna_operator.backups.model import COMPLETED, DELETING, FAILED, Backup, Record, iso
+from fauna_operator.backups.model import COMPLETED, DELETING, FAILED, Backup, Record
 from fauna_operator.model.actions import Blocked
+from fauna_operator.model.conditions import Verdict, conditions
 
 Status = dict[str, Any]
-Verdict = tuple[str, str, str]  # "True" | "False" | "Unknown", reason, message
 
 
 def status(
@@ -56,28 +56,3 @@ def _verified(backup: Backup, record: Record) -> Verdict:
     if record.phase == FAILED:
         return "False", FAILED, "the backup failed"
     return "False", "NotYet", ""
-
-
-def conditions(
-    verdicts: Mapping[str, Verdict],
-    before: Iterable[Mapping[str, Any]],
-    generation: int,
-    now: float,
-) -> list[Status]:
-    """Return conditions; one is dated anew only when its truth changed."""
-    known = {old.get("type"): old for old in before}
-    found = []
-    for kind, (truth, reason, message) in verdicts.items():
-        old = known.get(kind, {})
-        since = old.get("lastTransitionTime") if old.get("status") == truth else None
-        found.append(
-            {
-                "type": kind,
-                "status": truth,
-                "reason": reason,
-                "message": message[:1000],
-                "observedGeneration": generation,
-                "lastTransitionTime": since or iso(now),
-            }
-        )
-    return found

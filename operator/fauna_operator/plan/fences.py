@@ -4,12 +4,12 @@ Fenced is: the pod was observed gone, or its Node is gone or tainted out-of-serv
 being deleted runs until the kubelet says otherwise, and one that does not answer runs as well.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from fauna_operator.model import Action, Annotate, Claim, Delete, Pod, Report
+from fauna_operator.model.dates import iso
 from fauna_operator.model.restores import ENDED, FAILED, Loss, Request, RestoreStatus
 from fauna_operator.plan.view import NOTHING, Outcome, View
 from fauna_operator.render.names import QUARANTINED
@@ -109,8 +109,3 @@ def told(request: Request, now: float, **changes: Any) -> RestoreStatus:
         "lastTransitionTime": since or iso(now),
     }
     return msgspec.structs.replace(fresh, conditions=(condition,))
-
-
-def iso(seconds: float) -> str:
-    """Return a date as Kubernetes writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,6 +10,7 @@ was; after it the FaunaRestore is not needed any more. Nothing here ever deletes
 import msgspec
 
 from fauna_operator.model import Action, Annotate, Create, Delete, Job, WriteLatch
+from fauna_operator.model.dates import iso
 from fauna_operator.model.latch import Origin
 from fauna_operator.model.restores import (
     ACCEPTED,
@@ -25,7 +26,6 @@ from fauna_operator.model.restores import (
 from fauna_operator.plan.fences import (
     fence,
     floor_of,
-    iso,
     loss_of,
     put_aside,
     refuse,

@@ -13,6 +13,7 @@ from fauna_operator.backups.model import COMPLETED as SAVED
 from fauna_operator.backups.model import FAILED as NOT_SAVED
 from fauna_operator.backups.model import Backup
 from fauna_operator.model import Desired, Job
+from fauna_operator.model.dates import iso
 from fauna_operator.model.desired import Bootstrap
 from fauna_operator.model.restores import (
     ACCEPTED,
@@ -30,7 +31,7 @@ from fauna_operator.model.restores import (
     Request,
     RestoreStatus,
 )
-from fauna_operator.plan.fences import iso, told
+from fauna_operator.plan.fences import told
 from fauna_operator.render import names
 from fauna_operator.render.restores import Filling, trial_job
 

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 import yaml
 
-from fauna_operator.backups.model import FINALIZER, Backup, Record, Run, Seen, Source, iso
+from fauna_operator.backups.model import FINALIZER, Backup, Record, Run, Seen, Source
 from fauna_operator.backups.plan import plan
+from fauna_operator.model.dates import iso
 from fauna_operator.model.stores import BackupStore, S3Store
 from fauna_operator_jobs import CLUSTER_ID, backup, result
 

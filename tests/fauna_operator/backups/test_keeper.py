@@ -11,7 +11,8 @@ from fauna_operator import pki
 from fauna_operator.backups.farewell import let_go_where_all_ends
 from fauna_operator.backups.keep import RENEW_BEFORE_S
 from fauna_operator.backups.keeper import Keeper
-from fauna_operator.backups.model import FINALIZER, iso
+from fauna_operator.backups.model import FINALIZER
+from fauna_operator.model.dates import iso
 from fauna_operator_jobs import CLUSTER, CLUSTER_ID, SPACE, World, backup, fresh, held
 
 DAY = 86_400.0

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fauna_operator.backups.model import iso
 from fauna_operator.backups.moments import BadSchedule, Calendar
 from fauna_operator.backups.reconcile import BackupReconciler, Turns
 from fauna_operator.backups.retention import Child, Retention, surplus
 from fauna_operator.backups.scheduler import Scheduler
 from fauna_operator.errors import OperatorError
+from fauna_operator.model.dates import iso
 from fauna_operator.render import names
 from fauna_operator_jobs import CLUSTER, SPACE, World, fresh
 from fauna_operator_world import Crash
