@@ -153,7 +153,7 @@ def unharmed(three: Cluster, what: str) -> Iterator[None]:
     growth = [m.rss_bytes() - size for m, size in zip(three.members, sizes, strict=True)]
     ratio = max(during, P99_FLOOR_S) / max(before, P99_FLOOR_S)
     print(
-        f"{what}: p99 {before * 1e3:.1f} -> {during * 1e3:.1f} ms (x{ratio:.1f}), "
+        f"{what}: p99 {before * 1e3:.1f} -> {during * 1e3:.1f} ms (x{during / before:.1f}), "
         f"growth MiB {[round(size / MIB, 1) for size in growth]}"
     )
     assert [term] * 3 == [member.status()["term"] for member in three.members], "an election"

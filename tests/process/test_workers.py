@@ -19,7 +19,7 @@ from faunadb.disk.engine import LmdbEngine
 from faunadb.errors import DeadlineExceeded, FaunaError, InvalidRequest, Malformed, TooManyPending
 from faunadb.node.jobs import Job, decode_done, decode_job, encode_frame
 from faunadb.node.query import Query
-from faunadb.node.workers import JOBS_WAITING_MAX, WorkerPool
+from faunadb.node.workers import JOBS_WAITING_MAX, WorkerPool, processors_of_workers
 from faunadb.node.world import SystemClock
 from node_test_helpers import Cluster
 from node_test_helpers.cluster import query
@@ -128,12 +128,14 @@ def test_a_worker_is_killed_at_the_deadline(root: Path) -> None:
 def test_workers_get_what_others_leave(root: Path) -> None:
     """They are in the class for what is idle: whoever wakes up need not wait for their slice."""
 
-    async def run() -> list[int]:
+    async def run() -> list[tuple[int, set[int]]]:
         async with running(Pool(root)) as pool:
             await asyncio.gather(pool.read(LONG), pool.read(LONG))
-            return [os.sched_getscheduler(pid) for pid in workers_of(root)]
+            pids = workers_of(root)
+            return [(os.sched_getscheduler(pid), os.sched_getaffinity(pid)) for pid in pids]
 
-    assert [os.SCHED_IDLE] * 2 == asyncio.run(run())
+    theirs = processors_of_workers(os.sched_getaffinity(0))
+    assert [(os.SCHED_IDLE, theirs)] * 2 == asyncio.run(run())
     assert os.SCHED_OTHER == os.sched_getscheduler(0)
 
 

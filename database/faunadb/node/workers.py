@@ -7,6 +7,8 @@ forked, and dies with this process.
 It runs in the scheduler's class for what is idle: whatever else wakes up takes its processor at
 once. Mere niceness lets it finish its slice of 3 ms (EEVDF), twice in each fdatasync; measured
 beside four of them: 0.2 ms instead of 5.9. Where nothing is ever idle it ends at its deadline.
+And one processor is never a worker's: where workers keep all of them busy the kernel no longer
+looks for a free one when somebody wakes up, and who wakes waits behind the slice of another.
 
 Trap: a killed worker has done nothing: effects count only once the leader has accepted them.
 But it leaves its reader behind, and LMDB keeps every page for it: `ended` must free the slot.
@@ -32,6 +34,11 @@ WORKERS_COUNT = 2
 JOBS_WAITING_MAX = 512
 _TOO_LATE = "The query did not finish before its deadline. Nothing was applied."
 _GONE = "The worker process ended while it evaluated the query; it may need too much memory."
+
+
+def processors_of_workers(processors: set[int]) -> set[int]:
+    """Return where workers may run: all `processors` of the member but the first, if it has two."""
+    return processors - {min(processors)} if len(processors) > 1 else processors
 
 
 class _Task(msgspec.Struct):
@@ -150,6 +157,7 @@ class WorkerPool:
         )
         with contextlib.suppress(OSError):  # it may have ended already, or may not be told
             os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setaffinity(process.pid, processors_of_workers(os.sched_getaffinity(0)))
         return process
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
