@@ -110,18 +110,22 @@ class Language:
             reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=computer(schema, STORED)
         )
 
-    def evaluate(self, query: Query, prepared: Prepared, view: View, budget: Budget) -> Answer:
-        """Evaluate; an error of the query is an answer too. Raises `OverBudget`.
-
-        The time of the transaction stays a placeholder: see `fill`.
-        """
-        context = Context(
+    def context(self, query: Query) -> Context:
+        """Return who asks `query`, and what this member lends to its evaluation."""
+        return Context(
             role=query.caller.role,
             cursor_key=self._cursor_key,
             incarnation=self._incarnation,
             draw=self._draw,
             typechecked=query.typecheck,
         )
+
+    def evaluate(self, query: Query, prepared: Prepared, view: View, budget: Budget) -> Answer:
+        """Evaluate; an error of the query is an answer too. Raises `OverBudget`.
+
+        The time of the transaction stays a placeholder: see `fill`.
+        """
+        context = self.context(query)
         text, schema = prepared.text, view.schema
         sees_functions = query.caller.role in BUILT_IN_ROLES
         try:
