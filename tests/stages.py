@@ -42,7 +42,7 @@ STAGES: dict[str, list[list[str]]] = {
         [VENV_PYTHON, "-m", "faunadb_sim", "--seeds", os.environ.get("SEEDS", "40")],
         [*PYTEST, "-n", "2", "-m", "sim", "tests/faunadb_sim"],
     ],
-    "process": [[*PYTEST, "-m", "process", "tests/process"]],
+    "process": [[*PYTEST, "-m", "process and not new", "tests/process"]],
     "tools": [["make", "--no-print-directory", "tools"]],
     "e2e": [[*PYTEST, "-m", "e2e and not new", "tests/e2e"]],
     "e2e-new": [[*PYTEST, "-m", "e2e and new", "tests/e2e"]],

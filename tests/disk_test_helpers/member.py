@@ -1,20 +1,22 @@
 """A member's storage without a member: writes, applies, snapshots, and knows what it was told.
 
-`Storage` keeps beside the real code a model of the log. After a crash `check` compares what
+`StoredMember` keeps beside the real code a model of the log. After a crash `check` compares what
 recovery found with the model: everything reported persisted is there, and nothing that was never
-written.
+written. `Storage` is one on a simulated disk.
 """
 
+from collections.abc import Callable
 from random import Random
 
 import msgspec
 
+from faunadb.disk.boot import Boot
 from faunadb.disk.directory import DataDirectory, open_data_directory
 from faunadb.disk.identity import create_identity, read_identity
-from faunadb.disk.ports import Description
+from faunadb.disk.ports import Description, Engines
 from faunadb.disk.transfers import Receiver, Source
 from faunadb.disk.wal import WalLimits
-from faunadb.node.ports import Identity, LogRestart
+from faunadb.node.ports import Files, Identity, LogRestart
 from faunadb.raft.entries import (
     Configuration,
     Entry,
@@ -80,11 +82,20 @@ class Logged(msgspec.Struct, frozen=True):
         return Logged(self.start, ids, write.hard_state or self.hard_state)
 
 
-class Storage:
-    """Opens a directory on a simulated disk and uses it as a member would."""
+class StoredMember:
+    """Opens a directory and uses it as a member would; `boot` says which life of the machine."""
 
-    def __init__(self, disk: SimDisk, chance: Random, *, member_id: int = 1) -> None:
-        self.disk, self.chance, self.member_id = disk, chance, member_id
+    def __init__(
+        self,
+        files: Files,
+        engines: Engines,
+        boot: Callable[[], Boot],
+        chance: Random,
+        *,
+        member_id: int = 1,
+    ) -> None:
+        self.files, self.engines, self._boot = files, engines, boot
+        self.chance, self.member_id = chance, member_id
         self.reported = Logged()  # what somebody was told
         self.pending: tuple[Logged, ...] = ()  # what may be there besides
         self.applied = 0
@@ -103,9 +114,9 @@ class Storage:
 
     def open(self) -> DataDirectory:
         """Start the member; its first start makes it one."""
-        if read_identity(self.disk) is None:
+        if read_identity(self.files) is None:
             create_identity(
-                self.disk,
+                self.files,
                 cluster_id=CLUSTER,
                 member_id=MemberId(self.member_id),
                 incarnation=1,
@@ -114,10 +125,10 @@ class Storage:
                 draw=self.draw,
             )
         directory = open_data_directory(
-            self.disk,
-            SimEngines(self.disk),
+            self.files,
+            self.engines,
             None,
-            boot=self.disk.boot,
+            boot=self._boot(),
             describe=describe,
             draw=self.draw,
             pause=lambda: None,
@@ -132,6 +143,14 @@ class Storage:
         self.opened.close_cleanly()
         self.directory = None
 
+    def crash(self) -> None:
+        """End as kill -9 does."""
+        self.opened.close()
+        self.directory = None
+
+    def noted(self) -> None:
+        """`reported` or `pending` has just changed."""
+
     def identity(self) -> Identity:
         return self.opened.identity
 
@@ -143,9 +162,11 @@ class Storage:
         for write in writes:
             logged = logged.after(write)
         self.pending = (logged,)
+        self.noted()
         self.opened.wal.write(writes)
         self.opened.wal.sync()
         self.reported, self.pending = logged, ()
+        self.noted()
 
     def token(self) -> Token:
         self.tokens += 1
@@ -201,22 +222,23 @@ class Storage:
     def cut(self) -> None:
         self.opened.wal.cut(self.opened.snapshots.cut_index())
 
-    def install_from(self, leader: "Storage") -> None:
+    def install_from(self, leader: "StoredMember") -> None:
         """Receive the leader's newest snapshot and swap it in."""
         snapshot = leader.opened.snapshots.newest()
         assert snapshot is not None
         if snapshot.id.index <= self.reported.last_index:
             return
-        source = Source(leader.disk, snapshot)
+        source = Source(leader.files, snapshot)
         directory = self.opened
         receiver = Receiver(
-            self.disk, SimEngines(self.disk), directory.identity, directory.snapshots, describe
+            self.files, self.engines, directory.identity, directory.snapshots, describe
         )
         at = receiver.begin(source.manifest_block, source.digest)
         while at < source.data_bytes:
             at = receiver.add(at, source.chunk(at))
         installed = Logged(snapshot.id, (), self.reported.hard_state)
         self.pending = (installed,)
+        self.noted()
         received = receiver.finish()
         self.write(LogRestart(self.token(), received.id))
         self.applied = received.id.index
@@ -246,6 +268,7 @@ class Storage:
         self.reported = Logged(logged.start, logged.ids, found.hard_state)
         self.pending = ()
         self.applied = found.state_applied.index
+        self.noted()
 
     def _hard_states(self) -> list[HardState]:
         return [logged.hard_state for logged in (self.reported, *self.pending)]
@@ -254,6 +277,14 @@ class Storage:
         assert applied == describe(reader).applied
         pairs = sum(1 for _ in reader.scan(b"k", b"l"))
         assert pairs == applied.index, "the state is not what was applied"
+
+
+class Storage(StoredMember):
+    """A member's storage on a simulated disk."""
+
+    def __init__(self, disk: SimDisk, chance: Random, *, member_id: int = 1) -> None:
+        super().__init__(disk, SimEngines(disk), lambda: disk.boot, chance, member_id=member_id)
+        self.disk = disk
 
 
 def _start_of(snapshot: SnapshotMeta | None) -> int:

@@ -325,11 +325,16 @@ def cluster(
     formed: bool = True,
     programs: Mapping[int, Sequence[str]] | None = None,
     environments: Mapping[int, Mapping[str, str]] | None = None,
+    places: Sequence[Place] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Cluster]:
-    """Run `count` members; `programs` and `environments` are by member id."""
-    folder = Path(tempfile.mkdtemp(prefix="fauna-process-"))
+    """Run `count` members; `programs` and `environments` are by member id.
+
+    `places` are found on loopback when they are not given; `folder` is removed at the end.
+    """
+    folder = folder or Path(tempfile.mkdtemp(prefix="fauna-process-"))
     made = Cluster([], folder, uuid.uuid4().hex)
-    places = find_places(count)
+    places = places or find_places(count)
     tls, secret = folder / "tls", folder / "root-secret"
     secret.write_text(SECRET)
     make_certificates(tls, made.cluster_id, places)

@@ -9,59 +9,19 @@ from random import Random
 
 import pytest
 
+from disk_test_helpers.life import far_ahead, life
 from disk_test_helpers.member import Storage
 from faunadb_sim.disk import PowerLoss, SimDisk
 
 STRIDE = int(os.environ.get("FAULT_STRIDE", "4"))  # 1 fails every operation in every way
 
 
-def leader() -> Storage:
-    """Return a storage far ahead, from which a snapshot can be installed."""
-    storage = Storage(SimDisk(Random(99)), Random(99), member_id=2)
-    storage.open()
-    for _ in range(30):
-        storage.append(3)
-    storage.commit_and_apply()
-    storage.snapshot()
-    return storage
-
-
-LEADER = leader()
-
-
-def life(storage: Storage) -> None:
-    """Everything that a member's storage does, twice over a stop in between."""
-    storage.open()
-    storage.vote()
-    for round_ in range(2):
-        storage.append(2)
-        storage.append(3, large=700)
-        storage.replace_tail()
-        storage.opened.wal.prepare_spare()
-        storage.commit_and_apply()
-        storage.snapshot()
-        storage.vote()
-        storage.append(1, large=9000)
-        storage.append(4)
-        storage.commit_and_apply()
-        storage.opened.engine.force_sync()
-        storage.snapshot()
-        storage.append(3)
-        if round_ == 0:
-            storage.stop()
-            storage.open()
-    storage.install_from(LEADER)
-    storage.append(2)
-    storage.commit_and_apply()
-    storage.snapshot()
-    storage.stop()
-    storage.open()
-    storage.append(1)
+LEADER = far_ahead(Storage(SimDisk(Random(99)), Random(99), member_id=2))
 
 
 def count_operations() -> int:
     storage = Storage(SimDisk(Random(1)), Random(1))
-    life(storage)
+    life(storage, LEADER)
     return storage.disk.operations
 
 
@@ -81,7 +41,7 @@ def run_with(kind: str, number: int, chance: Random) -> Storage:
 
     storage = Storage(SimDisk(chance, plan=plan), Random(1))
     try:
-        life(storage)
+        life(storage, LEADER)
     except (PowerLoss, OSError):
         storage.directory = None
     return storage
@@ -128,7 +88,7 @@ def test_the_life_covers_what_it_should() -> None:
     """The story above rolls, recycles, cuts and installs; else it would prove little."""
     seen: set[str] = set()
     disk = SimDisk(Random(1), plan=lambda _n, operation, path: seen.add(f"{operation} {path}"))
-    life(Storage(disk, Random(1)))
+    life(Storage(disk, Random(1)), LEADER)
 
     assert "rename wal/spare.wal" in seen
     assert any(step.startswith("remove wal/") for step in seen)
