@@ -38,6 +38,7 @@ from faunadb.fql.runtime import (
     UserFunction,
 )
 from faunadb.fql.sets import SETS, IndexSet
+from faunadb.fql.times import parse_time
 from faunadb.values import Date, Long, Ref, Time, TransactionTime, Uuid
 
 VERSION = 1
@@ -61,9 +62,24 @@ def encode_cursor(rt: Runtime, source: SetValue, position: Any, size: int) -> st
 
 
 def encode_event_source(rt: Runtime, source: EventSource) -> str:
-    """Return the token of an event source."""
+    """Return the token of an event source; that of a query that wrote has no start in it."""
     snapshot = None if rt.writes else rt.view.snapshot_ts
     return _seal(rt, "events", snapshot, 0, [list(path) for path in source.fields], source.source)
+
+
+def decode_event_source(rt: Runtime, token: str) -> tuple[EventSource, int | None]:
+    """Return a source and its start in microseconds; raises `invalid_cursor`.
+
+    The time behind a dot is that of a transaction that wrote (`tagged`); None is "from now on".
+    """
+    text, _, written = token.partition(".")
+    source, fields, _, start = decode_cursor(rt, text, "events")
+    if written:
+        time = parse_time(written)
+        if time is None:
+            raise invalid_cursor()
+        start = time.micros
+    return EventSource(source, tuple(tuple(path) for path in fields)), start
 
 
 def _seal(

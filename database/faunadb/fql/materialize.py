@@ -64,7 +64,7 @@ def materialize(rt: Runtime, value: Any, sets: int = 0, *, inside: bool = False)
         case Cursor():
             return value.text
         case EventSource():
-            return EventSourceResult(encode_event_source(rt, value))
+            return EventSourceResult(encode_event_source(rt, value), begins_now=bool(rt.writes))
     return OpaqueResult(debug(rt, value))
 
 

@@ -54,7 +54,11 @@ class SetTokenResult(msgspec.Struct, frozen=True):
 
 
 class EventSourceResult(msgspec.Struct, frozen=True):
+    """A source of events. `begins_now`: it starts at the time of the transaction that is running,
+    which is written behind the token when it is known."""
+
     token: str
+    begins_now: bool = False
 
 
 class OpaqueResult(msgspec.Struct, frozen=True):

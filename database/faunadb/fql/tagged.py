@@ -336,6 +336,12 @@ def _tagged_reference(ref: ReferenceResult) -> dict[str, Any]:
     return {"@ref": shown}
 
 
+def _token(source: EventSourceResult) -> Any:
+    if not source.begins_now:
+        return source.token
+    return msgspec.Raw(b'"' + source.token.encode() + b"." + TIME_SENTINEL + b'"')
+
+
 def _page(page: PageResult, encode: Callable[[Any], Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {"data": [encode(value) for value in page.data]}
     if page.after is not None:
@@ -366,7 +372,7 @@ _TAGGED: dict[type, Callable[[Any], Any]] = {
     IdResult: lambda value: str(value.id),
     PageResult: lambda value: {"@set": _page(value, _tagged)},
     SetTokenResult: lambda value: {"@set": value.cursor},
-    EventSourceResult: lambda value: {"@stream": value.token},
+    EventSourceResult: lambda value: {"@stream": _token(value)},
     OpaqueResult: lambda value: value.text,
 }
 
@@ -420,7 +426,7 @@ _SIMPLE: dict[type, Callable[[Any], Any]] = {
     IdResult: lambda value: str(value.id),
     PageResult: lambda value: _page(value, _simple),
     SetTokenResult: lambda value: value.cursor,
-    EventSourceResult: lambda value: value.token,
+    EventSourceResult: _token,
     OpaqueResult: lambda value: value.text,
 }
 

@@ -169,7 +169,9 @@ class WorkerPool:
     async def _work(self, process: asyncio.subprocess.Process, task: _Task) -> JobDone | FaunaError:
         assert process.stdin is not None
         assert process.stdout is not None
-        job = Job(task.query, task.ts, task.term, *self._where())
+        left_ms = max(1, int((task.deadline_s - self._clock.monotonic_s()) * 1000))
+        query = msgspec.structs.replace(task.query, timeout_ms=left_ms)
+        job = Job(query, task.ts, task.term, *self._where())
         try:
             async with asyncio.timeout(task.deadline_s - self._clock.monotonic_s()):
                 process.stdin.write(encode_frame(job))
