@@ -188,9 +188,7 @@ class MemberProcess:
             method = "GET" if body is None else "POST"
             link.request(method, path, None if body is None else json.dumps(body))
             response = link.getresponse()
-            text = response.read()
-            is_json = "json" in response.headers.get("content-type", "")
-            return Answer(response.status, json.loads(text) if is_json else text.decode())
+            return Answer(response.status, _body_of(response))
         finally:
             link.close()
 
@@ -300,6 +298,14 @@ class Cluster:
                 with contextlib.suppress(ProcessLookupError):
                     member.signal(signal.SIGCONT)
             member.kill()
+
+
+def _body_of(response: http.client.HTTPResponse) -> Any:
+    """Return JSON as what it says, text as text, and anything else as bytes."""
+    block, kind = response.read(), response.headers.get("content-type", "")
+    if "json" in kind:
+        return json.loads(block)
+    return block.decode() if "text" in kind else block
 
 
 def _has_applied(member: MemberProcess, index: int) -> bool:

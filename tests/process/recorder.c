@@ -236,9 +236,14 @@ int renameat(int from, const char *old, int to, const char *fresh)
 
 /* ---------------------------------------------------------------- bytes */
 
-static void say_markers(const void *data, size_t length)
+/* A pipe leads to the program itself. */
+static void say_markers(int fd, const void *data, size_t length)
 {
     const char *at = data, *end = at + length;
+    struct stat found;
+    if (memmem(data, length, PREFIX, PREFIX_LENGTH) == NULL || fstat(fd, &found) != 0 ||
+        S_ISFIFO(found.st_mode))
+        return;
     while (at + MARKER_LENGTH <= end) {
         const char *found = memmem(at, (size_t)(end - at), PREFIX, PREFIX_LENGTH);
         if (found == NULL || found + MARKER_LENGTH > end)
@@ -268,7 +273,7 @@ static ssize_t written(int fd, const struct iovec *parts, int count, off64_t at)
     if (record_fd < 0 || !inside(fd)) {
         if (record_fd >= 0)
             for (int i = 0; i < count; i++)
-                say_markers(parts[i].iov_base, parts[i].iov_len);
+                say_markers(fd, parts[i].iov_base, parts[i].iov_len);
         if (at < 0)
             return syscall(SYS_writev, fd, parts, count);
         return syscall(SYS_pwritev, fd, parts, count, (long)at, 0L);
@@ -310,15 +315,15 @@ PWRITE(pwrite64)
 PWRITEV(pwritev)
 PWRITEV(pwritev64)
 
-/* What came through a pipe is read back. */
+/* What came through a pipe is read back; nobody else writes to that file meanwhile. */
 ssize_t splice(int in, off64_t *in_at, int out, off64_t *out_at, size_t length, unsigned flags)
 {
     NEXT(ssize_t, splice, int, off64_t *, int, off64_t *, size_t, unsigned);
     if (record_fd < 0 || out_at != NULL || !inside(out))
         return next(in, in_at, out, out_at, length, flags);
-    pthread_mutex_lock(&lock);
     off64_t from = lseek64(out, 0, SEEK_CUR);
-    ssize_t moved = next(in, in_at, out, out_at, length, flags);
+    ssize_t moved = next(in, in_at, out, out_at, length, flags); /* may wait for another write */
+    pthread_mutex_lock(&lock);
     if (moved > 0) {
         char link[64], *data = malloc((size_t)moved);
         snprintf(link, sizeof link, "/proc/self/fd/%d", out);
@@ -371,7 +376,7 @@ ssize_t send(int fd, const void *data, size_t length, int flags)
 {
     NEXT(ssize_t, send, int, const void *, size_t, int);
     if (record_fd >= 0)
-        say_markers(data, length);
+        say_markers(fd, data, length);
     return next(fd, data, length, flags);
 }
 
@@ -380,6 +385,6 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     NEXT(ssize_t, sendmsg, int, const struct msghdr *, int);
     if (record_fd >= 0)
         for (size_t i = 0; i < message->msg_iovlen; i++)
-            say_markers(message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
+            say_markers(fd, message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
     return next(fd, message, flags);
 }

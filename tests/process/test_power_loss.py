@@ -34,7 +34,6 @@ SEED = int(os.environ.get("POWER_LOSS_SEED", "1"))
 POINTS_EACH = 100  # of a life that begins with a recovery
 LIVES = max(2, POINTS // 350)  # of those
 PROCESS_ALONE = 0.15  # of the crashes leave the machine running
-NEXT_BOOT = Boot("the machine was started again", "pod")
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -134,6 +133,8 @@ def recorded(folder: Path, library: Path, before: Before) -> Life:
 def crashes(life: Life, chance: Random, count: int) -> Iterator[Crash]:
     """Yield so many crashes, spread evenly over all points of a life."""
     platter, known, drawn = life.platter, life.before.told, 0
+    boot = life.before.boot
+    next_boot = Boot(f"after {boot.boot_id}", boot.pod)
     for number, event in enumerate(life.events, 1):
         platter.take(event)
         if event.kind == "O":
@@ -141,9 +142,9 @@ def crashes(life: Life, chance: Random, count: int) -> Iterator[Crash]:
         while drawn < count * number // len(life.events):
             drawn += 1
             if chance.random() < PROCESS_ALONE:
-                yield Crash(known, platter.seen(), life.before.boot)
+                yield Crash(known, platter.seen(), boot)
             else:
-                yield Crash(known, platter.left(chance), NEXT_BOOT)
+                yield Crash(known, platter.left(chance), next_boot)
 
 
 def survive(crash: Crash, folder: Path) -> None:
