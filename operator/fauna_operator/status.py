@@ -43,6 +43,7 @@ PROGRESS = {
     "Bootstrapping": "Bootstrapping",
     "CatchingUp": "Scaling",
     "ChangePending": "Scaling",
+    "Retiring": "Scaling",
     "RolloutWaits": "Updating",
     "RolloutStuck": "Stalled",
     "RemoveBlocked": "Stalled",
@@ -88,7 +89,12 @@ HELD_UP = {  # reason -> type and step of the operation that it holds up
     "RolloutStuck": ("Rollout", "Stuck"),
     "RolloutWaits": ("Rollout", "WaitForReady"),
 }
-WAITING = {"CatchingUp": "CatchUp", "Unschedulable": "CatchUp", "ChangePending": "Commit"}
+WAITING = {
+    "CatchingUp": "CatchUp",
+    "ChangePending": "Commit",
+    "Retiring": "StopPod",
+    "Unschedulable": "CatchUp",
+}
 
 
 def status(
@@ -187,7 +193,7 @@ def _held_up(before: Status, decided: Plan) -> Status | None:
             kind, step = before.get("type", "AddMember"), WAITING[hindrance.reason]
         else:
             continue
-        waits = hindrance.reason in ("CatchingUp", "RolloutWaits", "ChangePending")
+        waits = hindrance.reason in ("CatchingUp", "RolloutWaits", "ChangePending", "Retiring")
         member = {"member": before["member"]} if before.get("member") else {}
         blocked = {} if waits else {"blockedBy": f"{hindrance.reason}: {hindrance.message}"[:500]}
         return {"type": kind, "step": step, **member, **blocked}

@@ -46,8 +46,9 @@ def _blames_template(view: View, pod: Pod) -> bool:
     joining = answer is not None and answer.state == "waiting"  # it runs, and has no data yet
     known = view.observed.configuration
     peer = next((p for p in known.members if p.id == pod.serial), None) if known else None
-    lost = peer is not None and bool(view.lost(peer))
-    return view.overdue(pod) and view.node_is_ready(pod) and not joining and not lost
+    if known is not None and (peer is None or view.lost(peer)):  # it left, or has lost its data
+        return False
+    return view.overdue(pod) and view.node_is_ready(pod) and not joining
 
 
 def roll_out(view: View) -> Outcome:

@@ -193,7 +193,8 @@ def retire_members(view: View) -> Outcome:
     """Stop the pods of members that left, then put their volumes aside, then delete them.
 
     That they left is read from the committed configuration of this very pass; a change that is
-    pending leaves everything alone.
+    pending leaves everything alone. A pod that is about to end is waited for, unless its node is
+    dead: nobody knows when that one ends, and a member that left is missed by nobody.
     """
     configuration, lists = view.configuration, view.observed.lists
     if configuration.pending:
@@ -216,6 +217,9 @@ def retire_members(view: View) -> Outcome:
             found.append(_mark(volume, annotations=until, labels=marks, why="quarantined"))
         elif volume.delete_after and view.now >= volume.delete_after:
             found.append(_delete_claim(volume))
+    ending = [p.name for p in lists.pods if p.serial not in kept and view.node_is_ready(p)]
+    if ending and not found:
+        return Outcome.note("Retiring", f"{', '.join(ending)} left and is about to end")
     return Outcome(tuple(found))
 
 
