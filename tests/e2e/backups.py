@@ -5,6 +5,7 @@ House rule: a wait says what the resource says of itself.
 """
 
 import base64
+import contextlib
 import json
 import os
 import secrets
@@ -14,17 +15,16 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fauna_client import Client
 from kind_test_helpers import product
-from kind_test_helpers.api import Json
+from kind_test_helpers.api import Json, Refused
 from kind_test_helpers.cluster import Cluster
 from kind_test_helpers.commands import await_that
-from kind_test_helpers.product import API_PATH, Database, exists
+from kind_test_helpers.product import API_PATH, Database, condition, exists
 from kind_test_helpers.s3 import S3Server, s3_server
 
 HANG_SECONDS = 600.0
@@ -48,6 +48,10 @@ class Backed:
     @property
     def space(self) -> str:
         return self.database.namespace
+
+    def fresh(self, stem: str) -> str:
+        """Return a name that nothing of this namespace has had."""
+        return f"{stem}-{secrets.token_hex(3)}"
 
     def path(self, plural: str, name: str = "") -> str:
         return f"{API_PATH}/namespaces/{self.space}/{plural}" + (f"/{name}" if name else "")
@@ -119,6 +123,35 @@ class Backed:
         folder = self.folder(name)
         return sorted(path.name for path in folder.glob("*")) if folder.exists() else []
 
+    def archive(self, enabled: bool) -> None:
+        """Ask for the archive of the log, or for its end; wait until it is so."""
+        spec = {"backup": {"archive": {"enabled": enabled}}}
+        self.cluster.api.merge(self.database.path, {"spec": spec})
+        path = f"/apis/apps/v1/namespaces/{self.space}/deployments/{self.database.name}-archive"
+
+        def there() -> bool:
+            said = condition(self.database.status(), "ArchiveHealthy")
+            return said == "True" if enabled else not said and not exists(self.cluster, path)
+
+        what = f"the archive to be {'healthy' if enabled else 'gone'}"
+        await_that(what, there, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
+
+    def archived(self) -> Json:
+        """What the archive says of itself; {} while nobody answers."""
+        labels = f"fauna.dev/cluster={self.database.name},fauna.dev/component=archive"
+        pods = f"/api/v1/namespaces/{self.space}/pods"
+        for pod in self.cluster.api.items(f"{pods}?labelSelector={labels}"):
+            with contextlib.suppress(Refused):
+                name = pod["metadata"]["name"]
+                found: Json = self.cluster.api.get(f"{pods}/{name}:8080/proxy/status")
+                return found
+        return {}
+
+    def segments(self, incarnation: int) -> list[str]:
+        """The archived pieces of the log of an incarnation, by their first entry."""
+        log = Path(self.server.data, BUCKET, self.database.status()["clusterID"], "log")
+        return sorted(path.name for path in log.glob(f"{incarnation:010d}-*/*.zst"))
+
     def pods(self, backup: str) -> list[Json]:
         selector = f"labelSelector=fauna.dev/backup={backup}"
         return self.cluster.api.items(f"/api/v1/namespaces/{self.space}/pods?{selector}")
@@ -140,7 +173,7 @@ class Backed:
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def backed(kubernetes: Cluster, namespace: str, folder: Path, **spec: Any) -> Iterator[Backed]:
     """Give a namespace an operator, a database, and a store that its pods reach."""
     product.install_operator(kubernetes, namespace, replicas=1)

@@ -8,7 +8,7 @@ import pytest
 from e2e.backups import BUCKET, EVERY_SECONDS, HANG_SECONDS, Backed, backed, fill
 from kind_test_helpers.cluster import Cluster
 from kind_test_helpers.commands import await_that
-from kind_test_helpers.product import condition, exists
+from kind_test_helpers.product import exists
 
 pytestmark = [pytest.mark.e2e, pytest.mark.new]
 
@@ -33,17 +33,18 @@ def seconds(status: dict[str, str]) -> float:
 
 def test_a_backup_is_made_restored_and_counted(here: Backed) -> None:
     """A Job makes it from a follower and restores it into scratch; no member gets credentials."""
-    here.backup("first", verify="Restore")
-    status = here.await_phase("first", "Completed", "Failed")
+    name = here.fresh("counted")
+    here.backup(name, verify="Restore")
+    status = here.await_phase(name, "Completed", "Failed")
 
     assert "Completed" == status["phase"], status
     assert ("Restore", 1) == (status["verified"], status["attempts"])
     assert status["parts"] >= 2
-    assert status["parts"] + 1 == len(here.objects("first"))
+    assert status["parts"] + 1 == len(here.objects(name))
     leader = here.database.status()["leader"]
     assert not status["member"].startswith(f"{leader}.")
-    told = here.cluster.kubectl("get", "faunabackup", "first", "-n", SPACE, "--no-headers").split()
-    assert ["first", "orders", "Completed", status["size"]] == told[:4]
+    told = here.cluster.kubectl("get", "faunabackup", name, "-n", SPACE, "--no-headers").split()
+    assert [name, "orders", "Completed", status["size"]] == told[:4]
     assert "Restore" in told
     print(f"\n{told}")
     print(f"{status['size']} in {status['parts']} parts, {seconds(status):.0f} s with Restore")
@@ -54,22 +55,20 @@ def test_a_backup_is_made_restored_and_counted(here: Backed) -> None:
         if "secret" in volume
     }
     assert "s3" not in mounted
-    summary = await_that(
-        "status.backup of the cluster",
-        lambda: here.database.status().get("backup"),
-        seconds_max=HANG_SECONDS,
-        every=EVERY_SECONDS,
-    )
-    assert ("first", status["verifiedAt"]) == (
-        summary["lastSuccessfulName"],
-        summary["lastVerifiedTime"],
-    )
+
+    def summed_up() -> bool:
+        known = here.database.status().get("backup", {})
+        said = (known.get("lastSuccessfulName"), known.get("lastVerifiedTime"))
+        return said == (name, status["verifiedAt"])
+
+    what = "status.backup of the cluster"
+    await_that(what, summed_up, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
 
 
 @pytest.mark.parametrize("way", ["kill -9", "deleted"])
 def test_a_job_killed_in_the_middle_is_never_completed(here: Backed, way: str) -> None:
     """After its first part the pod dies, the operator too: the next try makes the whole backup."""
-    name = f"killed-{way[0]}"
+    name = here.fresh(f"killed-{way[0]}")
     here.backup(name, bandwidthMiBPerSecond=20)
     begun = lambda: here.objects(name) or None  # noqa: E731
     await_that("a part", begun, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
@@ -98,14 +97,15 @@ def test_a_job_killed_in_the_middle_is_never_completed(here: Backed, way: str) -
 
 def test_one_flipped_byte_is_found_and_named(here: Backed) -> None:
     """A part that is not as it was written is named, with exit code 78."""
-    here.backup("damaged")
-    assert "Completed" == here.await_phase("damaged", "Completed", "Failed")["phase"]
-    part = sorted(here.folder("damaged").glob("data-*"))[1]
+    name = here.fresh("damaged")
+    here.backup(name)
+    assert "Completed" == here.await_phase(name, "Completed", "Failed")["phase"]
+    part = sorted(here.folder(name).glob("data-*"))[1]
     block = bytearray(part.read_bytes())
     block[len(block) // 2] ^= 1
     part.write_bytes(block)
 
-    found = here.cli("verify", "damaged")
+    found = here.cli("verify", name)
 
     assert 78 == found.returncode
     assert part.name in found.stderr
@@ -132,20 +132,21 @@ def test_the_data_go_with_the_resource(here: Backed) -> None:
 
 def test_a_store_that_refuses_fails_the_backup_and_nothing_else(here: Backed) -> None:
     """Wrong credentials: Failed with the store's words; the cluster does not notice."""
+    name = here.fresh("refused")
     here.cluster.kubectl(
-        *("create", "secret", "generic", "wrong", "-n", SPACE),
+        *("create", "secret", "generic", name, "-n", SPACE),
         *("--from-literal=access-key-id=nobody", "--from-literal=secret-access-key=nothing"),
     )
     storage = {
         "bucket": BUCKET,
         "endpoint": here.server.endpoint,
         "forcePathStyle": True,
-        "credentials": {"secretName": "wrong"},
+        "credentials": {"secretName": name},
     }
     before = {pod["metadata"]["uid"] for pod in here.database.pods()}
 
-    here.backup("refused", storage={"s3": storage}, backoffLimit=0)
-    status = here.await_phase("refused", "Completed", "Failed")
+    here.backup(name, storage={"s3": storage}, backoffLimit=0)
+    status = here.await_phase(name, "Completed", "Failed")
 
     assert "Failed" == status["phase"]
     assert before == {pod["metadata"]["uid"] for pod in here.database.pods()}
@@ -202,24 +203,14 @@ def test_backups_come_in_time_and_old_ones_go(here: Backed) -> None:
 
 def test_the_log_is_archived_as_it_comes(here: Backed) -> None:
     """One pod stores committed entries; its readiness is a condition; off, it goes."""
-    path = f"/apis/apps/v1/namespaces/{SPACE}/deployments/orders-archive"
-    here.cluster.api.merge(here.database.path, {"spec": {"backup": {"archive": {"enabled": True}}}})
-
-    def healthy() -> bool:
-        return condition(here.database.status(), "ArchiveHealthy") == "True"
-
-    await_that("the archive", healthy, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
-    root = here.server.data / BUCKET / here.database.status()["clusterID"] / "log"
-    before = set(root.rglob("*.zst"))
+    here.archive(enabled=True)
+    incarnation = here.database.status()["incarnation"]
+    before = set(here.segments(incarnation))
     fill(here.database, 1)
-    stored = lambda: set(root.rglob("*.zst")) - before or None  # noqa: E731
+    stored = lambda: set(here.segments(incarnation)) - before or None  # noqa: E731
     segments = await_that("a segment", stored, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
-    print(f"\n{sorted(segment.name for segment in segments)}")
-
-    off = {"spec": {"backup": {"archive": {"enabled": False}}}}
-    here.cluster.api.merge(here.database.path, off)
-    gone = lambda: not exists(here.cluster, path)  # noqa: E731
-    await_that("the archive to go", gone, seconds_max=HANG_SECONDS, every=EVERY_SECONDS)
+    print(f"\n{sorted(segments)}")
+    here.archive(enabled=False)
 
 
 def test_a_namespace_with_its_operator_and_backups_goes(

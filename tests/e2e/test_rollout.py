@@ -1,5 +1,8 @@
 """What members run is changed under load, by a template that works and by one that does not."""
 
+import json
+from functools import partial
+
 import pytest
 
 from e2e.shapes import QUICK, Shape, under_load
@@ -93,3 +96,53 @@ def test_a_change_of_mind_and_a_scale_in_the_middle(shape: Shape) -> None:
         for pod in shape.database.pods()
     }
     assert {"85m"} == asked
+
+
+def test_the_operator_dies_at_every_pod(shape: Shape) -> None:
+    """Its next life goes on where the last one stopped: all pods are made again, each once."""
+    before = pod_uids(shape)
+    made = set(before.values())
+    with under_load(shape.database, "operator-dies") as workload:
+        shape.edit(resources={"requests": {"cpu": "90m", "memory": "256Mi"}})
+        for left in (2, 1, 0):
+            are_left = partial(old_pods_are, shape, before, made, left)
+            shape.await_step(f"{left} old pods", are_left)
+            kill_operator(shape.database)
+        shape.await_settled(3)
+        made.update(pod_uids(shape).values())
+    assert [] == failed_for_the_client(workload)
+    assert 6 == len(made)
+    told = [reason for reason in shape.events() if reason.startswith("Rollout")]
+    assert "RolloutFinished" == told[-1]
+
+
+def test_another_operator_restarts_no_member(shape: Shape) -> None:
+    """An upgrade of the operator is none of the members: the same pods, never restarted."""
+    before, database = pod_uids(shape), shape.database
+    deployment = ("-n", database.namespace, "deployment/fauna-operator")
+    patch = {"spec": {"template": {"metadata": {"annotations": {"version": "another"}}}}}
+    database.cluster.kubectl("patch", *deployment, "--type=merge", "-p", json.dumps(patch))
+    database.cluster.kubectl("rollout", "status", *deployment, "--timeout=240s", seconds_max=250)
+
+    shape.edit(updateStrategy={**QUICK, "minReadySeconds": 2})  # it shows that it has looked
+    shape.await_settled(3)
+
+    assert before == pod_uids(shape)
+    assert {0} == {
+        each["restartCount"]
+        for pod in database.pods()
+        for each in pod["status"]["containerStatuses"]
+    }
+
+
+def old_pods_are(shape: Shape, before: dict[str, str], made: set[str], count: int) -> bool:
+    """Whether so many pods are what they were; note the uids of all."""
+    found = pod_uids(shape)
+    made.update(found.values())
+    return len(before.items() & found.items()) == count
+
+
+def kill_operator(database: Database) -> None:
+    """Take its pod away without a word to it."""
+    chosen = ("-n", database.namespace, "-l", "app.kubernetes.io/name=fauna-operator")
+    database.cluster.kubectl("delete", "pod", *chosen, "--force", "--grace-period=0")
