@@ -10,7 +10,7 @@ from faunadb.codec import Answer
 from faunadb.disk.ports import Engine
 from faunadb.errors import DeadlineExceeded, FaunaError
 from faunadb.fql.budget import STEPS_IN_WORKER, Budget
-from faunadb.node.language import Language, Prepared, fill
+from faunadb.node.language import Language, fill
 from faunadb.node.leader import Evaluated
 from faunadb.node.ports import Clock
 from faunadb.node.query import Query
@@ -88,7 +88,5 @@ class SimWorkers:
             base = read_bookkeeping(reader).applied
             schema = SchemaCache().at(reader, query.caller.scope, ts)
             view = self._language.view(reader, schema, ts, ids.draw)
-            answer = self._language.prepare(query, schema)
-            if isinstance(answer, Prepared):
-                answer = self._language.evaluate(query, answer, view, Budget(STEPS_IN_WORKER))
+            answer = self._language.answer(query, view, Budget(STEPS_IN_WORKER))
             return answer, view.effects(base, term)

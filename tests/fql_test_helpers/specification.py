@@ -9,7 +9,7 @@ cases:
     message: ...                 the message, and
     failures: [[[["name"]], ..]] the constraint failures
     log: [line, ...]             what was logged
-    as: server                   the caller's role
+    as: server                   the caller's role, or @role/r, @doc/A/1
     read_only: true              what was proven
 """
 
@@ -23,8 +23,9 @@ import yaml
 
 from faunadb.errors import QueryError
 from faunadb.fql.budget import Budget
-from faunadb.fql.compile import compile_query
+from faunadb.fql.compile import STORED, compile_query
 from faunadb.fql.evaluate import run
+from faunadb.fql.identity import authenticate
 from faunadb.fql.runtime import Context
 from faunadb.fql.tagged import Format, decode_tagged, encode_error, encode_result
 from faunadb.fql.view import View
@@ -129,6 +130,8 @@ def evaluate(
     view: View = database.view()
     program = compile_query(text, view.schema)
     context = Context(role=role, cursor_key=KEY, incarnation=b"1", draw=random)
+    if role.startswith("@"):
+        context = authenticate(view, context, STORED, None, role, STEPS_MAX)
     given = [decode_tagged(value) for value in values or ()]
     found = run(program, given, view, context, Budget(STEPS_MAX, deep=True))
     encode_result(found.result, Format.TAGGED)

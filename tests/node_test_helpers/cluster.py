@@ -14,7 +14,7 @@ from typing import Any
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import FaunaError
 from faunadb.fql.budget import STEPS_IN_WORKER, Budget
-from faunadb.node.language import Language, Prepared, fill
+from faunadb.node.language import Language, fill
 from faunadb.node.leader import Evaluated
 from faunadb.node.member import TICK_S, Member
 from faunadb.node.ports import Identity, LogRestart
@@ -135,9 +135,7 @@ class HeldWorkers:
             base = read_bookkeeping(reader).applied
             schema = SchemaCache().at(reader, query.caller.scope, ts)
             view = self._language.view(reader, schema, ts, self._ids.draw)
-            answer = self._language.prepare(query, schema)
-            if isinstance(answer, Prepared):
-                answer = self._language.evaluate(query, answer, view, Budget(STEPS_IN_WORKER))
+            answer = self._language.answer(query, view, Budget(STEPS_IN_WORKER))
             found = answer, view.effects(base, term)
         return lambda: came(found)
 

@@ -1,59 +1,73 @@
-"""Whose request is this: secrets in the Authorization header, and what they open.
+"""Whose request is this: secrets in the Authorization header, and what they claim.
 
     secret [":" [path ":"] role]
     role := admin | server | server-readonly | client | @role/Name | @doc/Coll/ID
 
-The root secret is compared here, in constant time; every other one is looked up by the node.
+The root secret is compared here, in constant time. Of every other one only the claim goes on
+(which key, and the digest of its random part); it is proven in the snapshot that the query is
+evaluated at, so that a caller is to be believed only once a query of his was answered
+(`prove` for requests that are none). Child databases are not built: a path opens nothing.
 
-Trap: a secret of Fauna may not hold a colon, so the first one always begins the scope.
+Trap: a secret of Fauna may not hold a colon, so the first one always begins the scope. What
+follows it and is no scope opens nothing, unlike in the original: a misspelt role must not give
+the rights of the whole key.
 """
 
 import base64
 import binascii
 import hmac
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from http import HTTPStatus
 
-from faunadb.api.ports import Authenticate, Secret
+from faunadb.api.ports import Database, Secret
+from faunadb.codec import Answer
 from faunadb.errors import Unauthorized
-from faunadb.node.query import Caller
+from faunadb.fql.credentials import claim_of
+from faunadb.fql.rights import BUILT_IN_ROLES
+from faunadb.node.query import Caller, Outcome, Query
 
-BUILT_IN_ROLES = frozenset({"admin", "server", "server-readonly", "client"})
 _PATH = re.compile(r"[A-Za-z0-9_/-]+", re.ASCII)
 _SECRET_CHARACTERS_MAX = 4096
 
 
 class Authenticator:
-    """Turns an Authorization header into a caller.
+    """Turns an Authorization header into a caller."""
 
-    `lookup` opens secrets other than the root's; None is a member that knows no others.
-    """
-
-    def __init__(self, root_secret: str, lookup: Authenticate | None = None) -> None:
+    def __init__(self, root_secret: str) -> None:
         assert root_secret, "an empty root secret would open to everybody"
         self._root = root_secret.encode()
-        self._lookup = lookup
 
     def caller(self, authorization: str | None) -> Caller:
-        """Return who asks; raises `Unauthorized`."""
+        """Return who asks, for the language to prove; raises `Unauthorized`."""
         secret = parse_secret(authorization)
-        if secret is None:
+        if secret is None or secret.database:
             raise Unauthorized("Access token required")
         if hmac.compare_digest(secret.key.encode(), self._root):
-            return self._root_caller(secret)
-        caller = self._lookup(secret) if self._lookup is not None else None
-        if caller is None:
+            return Caller(role=secret.role or "admin")
+        claim = claim_of(secret.key)
+        if claim is None:
             raise Unauthorized("Access token required")
-        return caller
+        return Caller(role="", claim=claim, asked=secret.role or "")
 
-    def _root_caller(self, secret: Secret) -> Caller:
-        """The root may act as any role of its own database; other databases are looked up."""
-        if secret.database:
-            caller = self._lookup(secret) if self._lookup is not None else None
-            if caller is None:
-                raise Unauthorized("Access token required")
-            return caller
-        return Caller(role=secret.role or "admin")
+
+def prove(database: Database, caller: Caller, done: Callable[[Outcome | None], None]) -> None:
+    """Find out whether a caller is to be believed: `done(None)`, else with what to answer.
+
+    For requests that are no query themselves. The root is known at once; a claim is proven by a
+    query that reads nothing, at a point in time like that of others. What comes is for
+    `bodies.query_response`.
+    """
+    if caller.claim is None and caller.role in BUILT_IN_ROLES:
+        done(None)
+        return
+
+    def answered(outcome: Outcome) -> None:
+        good = isinstance(outcome, Answer) and outcome.http_status == HTTPStatus.OK
+        done(None if good else outcome)
+
+    database.submit(Query(b'{"query":"null"}', caller=caller), answered)
 
 
 @lru_cache(256)

@@ -4,6 +4,8 @@ Shapes: FQL.md §2. A query's answer carries `txn_ts`, `stats`, `summary`; a pro
 request never reached the language) has only `error`.
 """
 
+from http import HTTPStatus
+
 import msgspec
 
 from faunadb.codec import Answer
@@ -36,6 +38,8 @@ class Response(msgspec.Struct, frozen=True):
 def query_response(outcome: Outcome, form: Format, tags: str) -> Response:
     """Return the answer of `/query/1`."""
     match outcome:
+        case Answer(http_status=HTTPStatus.UNAUTHORIZED):
+            return refusal(Unauthorized("Access token required"), tags)
         case Answer():
             return _answered(outcome, tags)
         case QueryError():

@@ -1,7 +1,6 @@
 """What the doors of a member ask of the node behind them.
 
     Database         queries and pings of clients (port 8443)
-    Authenticate     whose secret this is
     Administration   what operators ask (port 8444, `docs/admin-api.md`)
 
 The node satisfies these by shape: it never imports `api`. Values that travel through them are
@@ -11,12 +10,12 @@ Trap: `Database.submit` is synchronous and may call `reply` before it returns, o
 exactly once and on the event loop; there is no task per request.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 import msgspec
 
-from faunadb.node.query import Caller, Query, Reply
+from faunadb.node.query import Query, Reply
 from faunadb.node.report import (
     ClientCluster,
     ClusterReport,
@@ -38,10 +37,6 @@ class Secret(msgspec.Struct, frozen=True):
     key: str
     database: tuple[str, ...] = ()
     role: str | None = None  # admin | server | server-readonly | client | @role/Name | @doc/C/1
-
-
-Authenticate = Callable[[Secret], Caller | None]
-"""Look a secret up that is not the root secret; None opens nothing. Must not block."""
 
 
 class Database(Protocol):

@@ -9,11 +9,12 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from faunadb.api.auth import Authenticator
+from faunadb.api.auth import Authenticator, prove
 from faunadb.api.bodies import JSON, Response, protocol_error, query_response, refusal
 from faunadb.api.options import read_options
 from faunadb.api.ports import Database, PingScope
 from faunadb.errors import FaunaError, InvalidRequest
+from faunadb.fql.tagged import Format
 from faunadb.node.query import Outcome, Query
 
 _METHODS = {
@@ -67,7 +68,7 @@ class Routes:
         elif path == "/ping":
             respond(self._ping(query_string))
         elif path == "/cluster/1":
-            respond(self._cluster(request))
+            self._for_believed(request, respond, self._cluster)
         else:
             self._not_built(path, request, respond)
 
@@ -112,25 +113,33 @@ class Routes:
             return protocol_error(503, "time_out", text)
         return Response(200, b'{"resource":"Scope %s is OK"}' % scope.capitalize().encode())
 
-    def _cluster(self, request: Request) -> Response:
-        """Tell a client with any valid secret who else it may ask (ours, not Fauna's)."""
+    def _for_believed(
+        self, request: Request, respond: Respond, answer: Callable[[], Response]
+    ) -> None:
+        """Give an answer that is no query's to whom a secret opens anything."""
         try:
-            self._authenticator.caller(request.headers.get("authorization"))
+            caller = self._authenticator.caller(request.headers.get("authorization"))
         except FaunaError as error:
-            return refusal(error)
+            respond(refusal(error))
+            return
+
+        def proven(why_not: Outcome | None) -> None:
+            refused = None if why_not is None else query_response(why_not, Format.TAGGED, "")
+            respond(refused or answer())
+
+        prove(self._database, caller, proven)
+
+    def _cluster(self) -> Response:
+        """Tell a client with any valid secret who else it may ask (ours, not Fauna's)."""
         cluster = self._database.members()
         if cluster is None:
             return protocol_error(503, "time_out", "This member waits to be added to a cluster.")
         return Response(200, msgspec.json.encode(cluster))
 
     def _not_built(self, path: str, request: Request, respond: Respond) -> None:
-        try:
-            self._authenticator.caller(request.headers.get("authorization"))
-        except FaunaError as error:
-            respond(refusal(error))
-            return
         text = f"{path[:100]} is not supported by this server yet."
-        respond(protocol_error(400, "disabled_feature", text))
+        answer = protocol_error(400, "disabled_feature", text)
+        self._for_believed(request, respond, lambda: answer)
 
 
 def _preflight(request: Request) -> Response:

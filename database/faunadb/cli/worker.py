@@ -26,7 +26,7 @@ from faunadb.fql.budget import (
 )
 from faunadb.node.faults import encode_fault
 from faunadb.node.jobs import LENGTH, Job, JobDone, decode_job, encode_frame
-from faunadb.node.language import Language, Prepared
+from faunadb.node.language import Language
 from faunadb.node.sliced import SLICE_S, SlicedReader
 from faunadb.node.world import SystemChance, SystemClock
 from faunadb.store.bookkeeping import read_bookkeeping
@@ -91,10 +91,7 @@ class _Worker:
         ids = self._ids.setdefault(job.worker, IdSource(job.worker))
         try:
             view = self._language.view(reader, schema, job.ts, ids.draw)
-            answer = self._language.prepare(job.query, schema)
-            if isinstance(answer, Prepared):
-                budget = Budget(STEPS_IN_WORKER, deep=True)
-                answer = self._language.evaluate(job.query, answer, view, budget)
+            answer = self._language.answer(job.query, view, Budget(STEPS_IN_WORKER, deep=True))
             return JobDone(answer, view.effects(base, job.term) if job.term else None)
         finally:
             reader.close()

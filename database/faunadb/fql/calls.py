@@ -12,8 +12,9 @@ import msgspec
 from faunadb.definitions import FunctionDefinition
 from faunadb.errors import QueryError
 from faunadb.fql.display import type_name
-from faunadb.fql.failures import denied, expected_argument, not_built, type_mismatch, wrong_arity
+from faunadb.fql.failures import denied, expected_argument, type_mismatch, wrong_arity
 from faunadb.fql.registry import CONSTRUCTORS, MISFIT, coerce_id, user_code
+from faunadb.fql.rights import BUILT_IN_ROLES, may_call
 from faunadb.fql.runtime import (
     READ,
     BoundMethod,
@@ -25,8 +26,6 @@ from faunadb.fql.runtime import (
     Runtime,
     UserFunction,
 )
-
-BUILT_IN_ROLES = frozenset({"admin", "server", "server-readonly", "client"})
 
 
 def call_value(rt: Runtime, function: Any, args: Sequence[Any]) -> Any:
@@ -56,7 +55,7 @@ def call_value(rt: Runtime, function: Any, args: Sequence[Any]) -> Any:
 def call_user(rt: Runtime, function: UserFunction, args: Sequence[Any]) -> Any:
     """Call a function of the schema; it runs with its own role when it has one."""
     definition = function.definition
-    if rt.context.role not in ("admin", "server") or rt.computing:
+    if rt.computing or not may_call(rt, definition, args):
         raise denied()
     code = user_code(rt, function)
     if len(args) != code.parameters and (not code.variadic or len(args) < code.parameters):
@@ -75,9 +74,10 @@ def call_user(rt: Runtime, function: UserFunction, args: Sequence[Any]) -> Any:
 
 def _as_role(context: Context, definition: FunctionDefinition) -> Context:
     """Return the context with the rights of a function's role."""
+    assert definition.role is not None
     if definition.role in BUILT_IN_ROLES:
-        return msgspec.structs.replace(context, role=definition.role, may_read=None)
-    raise not_built(f"A function with the role `{definition.role}`")
+        return msgspec.structs.replace(context, role=definition.role, roles=())
+    return msgspec.structs.replace(context, role="", roles=(definition.role,))
 
 
 def apply(rt: Runtime, function: Any, args: Sequence[Any], at: int | None) -> Any:

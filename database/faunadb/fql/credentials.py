@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from typing import Literal
 
 import msgspec
 
@@ -21,12 +22,16 @@ SALT_BYTES = 16
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 4096, 8, 1  # about 10 ms and 4 MiB
 
 
-class Parts(msgspec.Struct, frozen=True):
-    """A secret taken apart; `database` is the token's database number, None for a key."""
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """What a presented secret says of itself; nothing of it is proven (`identity`).
 
+    It travels between members instead of the secret.
+    """
+
+    kind: Literal["key", "token"]
     id: int
-    random: bytes
-    database: int | None = None
+    digest: bytes  # what is stored for the random part
+    database: int = 0  # a token's
 
 
 def key_secret(key_id: int, random: bytes) -> str:
@@ -43,7 +48,7 @@ def _text(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def parse_secret(text: str) -> Parts | None:
+def claim_of(text: str) -> Claim | None:
     """Take a secret apart, None when it is none of ours."""
     if len(text) > 128 or not text.isascii():
         return None
@@ -52,21 +57,16 @@ def parse_secret(text: str) -> Parts | None:
     except (binascii.Error, ValueError):
         return None
     if raw.startswith(_KEY) and len(raw) == 10 + RANDOM_BYTES:
-        return Parts(int.from_bytes(raw[2:10], "big"), raw[10:])
+        return Claim("key", int.from_bytes(raw[2:10], "big"), secret_hash(raw[10:]))
     if raw.startswith(_TOKEN) and len(raw) == 18 + RANDOM_BYTES:
         database = int.from_bytes(raw[10:18], "big")
-        return Parts(int.from_bytes(raw[2:10], "big"), raw[18:], database)
+        return Claim("token", int.from_bytes(raw[2:10], "big"), secret_hash(raw[18:]), database)
     return None
 
 
 def secret_hash(random: bytes) -> bytes:
     """Return what is stored for the random part of a secret."""
     return hashlib.sha256(random).digest()
-
-
-def matches(random: bytes, stored: object) -> bool:
-    """Return whether a secret's random part belongs to a stored hash."""
-    return isinstance(stored, bytes) and hmac.compare_digest(secret_hash(random), stored)
 
 
 def password_hash(password: str, salt: bytes) -> bytes:

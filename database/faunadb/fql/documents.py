@@ -18,6 +18,7 @@ from faunadb.definitions import (
 from faunadb.errors import QueryError
 from faunadb.fql.budget import READ_STEPS
 from faunadb.fql.failures import fail, null_access
+from faunadb.fql.rights import SYSTEM_NAMES, may_read
 from faunadb.fql.runtime import (
     NAMED_COLLECTIONS,
     READ,
@@ -46,30 +47,12 @@ RESERVED = frozenset(
     }
 )
 SPECIAL = RESERVED | {"ttl"}
-SYSTEM_NAMES = {
-    SystemCollection.COLLECTION: "Collection",
-    SystemCollection.FUNCTION: "Function",
-    SystemCollection.ROLE: "Role",
-    SystemCollection.ACCESS_PROVIDER: "AccessProvider",
-    SystemCollection.DATABASE: "Database",
-    SystemCollection.KEY: "Key",
-    SystemCollection.TOKEN: "Token",
-    SystemCollection.CREDENTIAL: "Credential",
-}
 SYSTEM_BY_NAME = {name: int(number) for number, name in SYSTEM_NAMES.items()} | {
     "Credentials": int(SystemCollection.CREDENTIAL)
 }
 MODULES = {name: Module(name) for name in SYSTEM_NAMES.values()}
 DELETED_COLLECTION = Module("Collection.Deleted")
 HIDDEN = frozenset({"secret_hash", "password_hash", "ttl"})  # ttl stands beside the fields
-SERVER_ONLY_DENIED = frozenset(
-    {
-        SystemCollection.DATABASE,
-        SystemCollection.KEY,
-        SystemCollection.ROLE,
-        SystemCollection.ACCESS_PROVIDER,
-    }
-)
 
 
 def from_stored(value: Any, rt: Runtime, at: int | None) -> Any:
@@ -119,18 +102,6 @@ def by_name(rt: Runtime, coll: int, name: str, at: int | None = None) -> Documen
     return None
 
 
-def may_see(rt: Runtime, document: Document) -> bool:
-    """Return whether the caller may read a document: the one hook of access (FQL.md trap 10)."""
-    context = rt.context
-    if context.role == "admin" and context.may_read is None:
-        return True
-    if context.may_read is not None:
-        return context.may_read(document)
-    if context.role == "server":
-        return document.coll not in SERVER_ONLY_DENIED
-    return context.role == "server-readonly"
-
-
 def lookup(rt: Runtime, doc: Doc) -> Document | None:
     """Return the version, unseen by rights: None when missing. Use `read`."""
     if doc.epoch == rt.epoch:
@@ -160,7 +131,7 @@ def read(rt: Runtime, doc: Doc) -> Document | None:
     if rt.limit < READ:
         rt.need(READ, "Reading a document")
     document = lookup(rt, doc)
-    if document is None or not may_see(rt, document):
+    if document is None or not may_read(rt, doc, document):
         return None
     return document
 

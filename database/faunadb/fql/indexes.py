@@ -11,6 +11,7 @@ from faunadb.definitions import Bound, CollectionDefinition, IndexDefinition, In
 from faunadb.errors import QueryError
 from faunadb.fql.failures import denied, fail, invalid_argument, wrong_arity
 from faunadb.fql.registry import MISFIT, coerce_id
+from faunadb.fql.rights import may_list
 from faunadb.fql.runtime import PAGE_SIZE, READ, Doc, Runtime
 from faunadb.fql.sets import AllSet, IndexSet
 from faunadb.fql.stored import to_stored
@@ -24,7 +25,7 @@ def index_call(
     if len(args) not in (wanted, wanted + 1):
         raise wrong_arity((wanted, wanted + 1), len(args))
     rt.need(READ, f"`{index.name}`")
-    if rt.context.may_read is None and rt.context.role not in READERS:
+    if not may_list(rt, coll.id):
         raise denied(coll.name)
     if not index.queryable or index.status is not IndexStatus.COMPLETE:
         raise fail(
@@ -52,7 +53,6 @@ def index_call(
 
 
 _OPEN = object()
-READERS = frozenset({"admin", "server", "server-readonly"})
 
 
 def range_of(value: Any) -> tuple[Any, Any]:

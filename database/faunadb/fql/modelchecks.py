@@ -24,13 +24,13 @@ from faunadb.fql.parser import (
     parse_type,
 )
 from faunadb.fql.program import nodes
+from faunadb.fql.rights import BUILT_IN_ROLES
 from faunadb.fql.runtime import Runtime
 from faunadb.fql.syntax import Lambda, TypeApplication, TypeFunction, TypeName
 from faunadb.fql.view import Document
 from faunadb.values import Ref
 
 Fields = dict[str, Any]
-BUILT_IN_ROLES = frozenset({"admin", "server", "server-readonly", "client"})
 _ARITIES = {"read": (1,), "create": (1,), "delete": (1,), "history_read": (1,),
             "unrestricted_read": (1,), "write": (2, 3), "create_with_id": (1, 2),
             "history_write": (4,)}  # fmt: skip
@@ -285,7 +285,7 @@ def check_function(rt: Runtime, data: Fields, old: Document | None) -> list[Fail
     role = data.get("role")
     if role is not None:
         found += some(_known_role(rt, role))
-        if role == "admin" and rt.context.role == "server":
+        if role == "admin" and rt.context.role != "admin":
             verb = "create a function with admin permissions using the server role"
             if old is not None:
                 verb = "grant a function admin permissions using the server role"

@@ -20,8 +20,8 @@ from faunadb.fql.credentials import (
     secret_hash,
     token_secret,
 )
-from faunadb.fql.documents import SERVER_ONLY_DENIED, SYSTEM_NAMES, missing, read
-from faunadb.fql.failures import Failure, constraint, denied, fail, not_built, unique_failure
+from faunadb.fql.documents import lookup, missing
+from faunadb.fql.failures import Failure, constraint, fail, not_built, unique_failure
 from faunadb.fql.fieldtypes import check, parsed_type
 from faunadb.fql.modelchecks import (
     check_access_provider,
@@ -32,6 +32,7 @@ from faunadb.fql.modelchecks import (
     check_role,
     check_secret_owner,
 )
+from faunadb.fql.rights import SYSTEM_NAMES, permit, shown_as
 from faunadb.fql.runtime import NAMED_COLLECTIONS, Doc, Runtime
 from faunadb.fql.stored import patched, to_stored
 from faunadb.fql.view import Document
@@ -85,24 +86,19 @@ _CHECKS: dict[int, Callable[[Runtime, Fields, Document | None], list[Failure]]] 
 _NEVER_SHOWN = frozenset({"coll", "id", "ts"})
 
 
-def allow(rt: Runtime, coll: int, name: str) -> None:
-    """Raise unless the caller may write this kind of definition now."""
-    allow_write(rt, name)
-    if rt.context.role != "admin" and coll in SERVER_ONLY_DENIED:
-        raise denied()
-
-
 def create(rt: Runtime, coll: int, data: Fields) -> Doc:
     """`Collection.create(data)` and its kin."""
-    allow(rt, coll, "create")
+    allow_write(rt, "create", "create", coll)
     what = SYSTEM_NAMES[SystemCollection(coll)]
     stored = checked(rt, coll, data, None, "create", what)
     if coll in NAMED_COLLECTIONS:
         doc = Doc(coll, rt.view.next_definition_id(coll), name=stored["name"])
         if coll == SystemCollection.DATABASE:
             stored["global_id"] = global_id(doc.id)
+        permit(rt, "create", coll, lambda: [future(rt, doc, stored)])
     else:
         doc = Doc(coll, rt.view.new_id())
+        permit(rt, "create", coll, lambda: [future(rt, doc, stored)])
         stored = add_secret(rt, doc, stored)
     write(rt, doc, stored)
     return doc
@@ -159,6 +155,12 @@ def write(rt: Runtime, doc: Doc, stored: Fields) -> None:
     wrote(rt)
 
 
+def future(rt: Runtime, doc: Doc, stored: Fields) -> Doc:
+    """Return what a predicate is shown of a definition that is about to be written."""
+    ttl = stored.get("ttl")
+    return shown_as(rt, doc, Document(doc.coll, doc.id, None, stored, ttl))
+
+
 def global_id(number: int) -> str:
     """Return the public name of a database: its number in letters."""
     alphabet = "abcdefghijkmnopqrstuvwxyz1234567"
@@ -210,8 +212,8 @@ def described(rt: Runtime, doc: Doc) -> str:
 
 def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
     """Change a definition: merge, or with `whole` replace."""
-    allow(rt, doc.coll, "replace" if whole else "update")
-    document = read(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
+    allow_write(rt, "replace" if whole else "update", "write", doc.coll)
+    document = lookup(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
     if document is None:
         raise missing(rt, doc, None)
     hidden = {
@@ -225,6 +227,12 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
         merged["history_days"] = data["history_days"]
     stored = checked(rt, doc.coll, merged, document, "update", described(rt, doc))
     fresh = Doc(doc.coll, document.id, name=None if doc.name is None else stored["name"])
+    permit(
+        rt,
+        "write",
+        doc.coll,
+        lambda: [shown_as(rt, fresh, document), future(rt, fresh, stored)],
+    )
     if doc.coll == SystemCollection.CREDENTIAL:
         stored = with_password(rt, stored, fresh)
     write(rt, fresh, stored)
@@ -266,10 +274,11 @@ def _renamed(value: Any, old: str, new: str) -> Any:
 
 def delete(rt: Runtime, doc: Doc) -> Doc:
     """Delete a definition or secret; refused while somebody refers to it by name."""
-    allow(rt, doc.coll, "delete")
-    document = read(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
+    allow_write(rt, "delete", "delete", doc.coll)
+    document = lookup(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
     if document is None:
         raise missing(rt, doc, None)
+    permit(rt, "delete", doc.coll, lambda: [shown_as(rt, doc, document)])
     failures = references(rt, doc, str(document.data.get("name", "")))
     if failures:
         raise constraint("delete", described(rt, doc), failures)
@@ -313,10 +322,11 @@ def delete_keys_of(rt: Runtime, database: str) -> None:
 
 def create_token(rt: Runtime, owner: Ref, ttl: Time | None) -> Doc:
     """Make the token of a login."""
-    allow(rt, SystemCollection.TOKEN, "login")
+    allow_write(rt, "login", "create", SystemCollection.TOKEN)
     doc = Doc(SystemCollection.TOKEN, rt.view.new_id())
     fields: Fields = {"document": owner}
     if ttl is not None:
         fields["ttl"] = ttl
+    permit(rt, "create", SystemCollection.TOKEN, lambda: [future(rt, doc, fields)])
     write(rt, doc, add_secret(rt, doc, fields))
     return doc

@@ -82,9 +82,10 @@ class Doc:
     `id` is set for documents of users and for keys, tokens, credentials; `name` for the other
     definitions. `at` is a snapshot in microseconds or None. `cause` is "deleted" for the very
     value that `delete()` returned. `extra` is what only this value shows (a new secret).
+    `judged` is `rights`' own: who was told what about which version.
     """
 
-    __slots__ = ("at", "cause", "coll", "epoch", "extra", "id", "name", "version")
+    __slots__ = ("at", "cause", "coll", "epoch", "extra", "id", "judged", "name", "version")
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class Doc:
         self.extra: dict[str, Any] | None = None
         self.version: Document | None = None
         self.epoch = -1
+        self.judged: tuple[Context, Document, bool] | None = None
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Doc and (other.coll, other.id, other.name) == (
@@ -245,13 +247,13 @@ class SetValue:
 class Context(msgspec.Struct, frozen=True):
     """Who asks, and what the member lends to an evaluation.
 
-    `may_read` is asked for each document that a query sees (FQL.md trap 10); None reads all.
-    `draw` gives random bytes (secrets of keys); `cursor_key` signs cursors, `incarnation` is in
-    them (SAFETY 25). `identity` is the document of the token in use.
+    `role` is a built-in one, or "" for the rights of `roles` (of the schema) alone; only `rights`
+    looks at them. `draw` gives random bytes (secrets of keys); `cursor_key` signs cursors,
+    `incarnation` is in them (SAFETY 25). `identity` is the document of the token in use.
     """
 
     role: str = "admin"
-    may_read: Callable[[Document], bool] | None = None
+    roles: tuple[str, ...] = ()
     identity: Ref | None = None
     token: int | None = None
     cursor_key: bytes = b""
@@ -285,6 +287,7 @@ class Runtime:
         "depth",
         "epoch",
         "functions",
+        "grants",
         "left",
         "limit",
         "log",
@@ -324,6 +327,7 @@ class Runtime:
         self.changed: set[tuple[str, int]] = set()  # (definition or documents, collection)
         self.computing = 0
         self.functions: dict[int, LambdaCode] = {}
+        self.grants: dict[tuple[tuple[str, ...], str, int], Any] = {}  # of `rights`
         self.log: list[LogLine] = []
         self.reads = 0
         self.writes = 0

@@ -21,9 +21,10 @@ from faunadb.definitions import Bound, IndexDefinition
 from faunadb.fql.budget import READ_STEPS, ROW_STEPS
 from faunadb.fql.calls import apply, truth
 from faunadb.fql.display import type_name
-from faunadb.fql.documents import document_value, may_see, read
+from faunadb.fql.documents import document_value, read
 from faunadb.fql.failures import fail, invalid_effect, too_large, type_mismatch
 from faunadb.fql.order import hash_key, same, sort_key
+from faunadb.fql.rights import may_read, may_see_some
 from faunadb.fql.runtime import ELEMENTS_MAX, PAGE_SIZE, READ, Doc, Runtime, SetValue
 
 Elements = Iterator[tuple[Any, Any]]
@@ -47,17 +48,20 @@ class AllSet(SetValue):
         if self.coll >= 1024 and self.coll not in rt.schema.collections:
             return
         at = self.at if self.at is not None else rt.base_at
+        everything = rt.context.role == "admin"
+        if not everything and not may_see_some(rt, self.coll, at):
+            return
         lower = None if self.lower is None else Bound((), self.lower)
         upper = None if self.upper is None else Bound((), self.upper)
         if after is not None:
             here = Bound((), after, exclusive=True)
             lower, upper = (lower, here) if self.backward else (here, upper)
         view = rt.view.scan(self.coll, lower=lower, upper=upper, reverse=self.backward, at=at)
-        everything = rt.context.role == "admin" and rt.context.may_read is None
         for document in view:
             rt.tick(ROW_STEPS)
-            if everything or may_see(rt, document):
-                yield document_value(rt, document, at), document.id
+            doc = document_value(rt, document, at)
+            if everything or may_read(rt, doc, document):
+                yield doc, document.id
 
     def reverse(self) -> SetValue:
         return replace(self, backward=True)

@@ -1,7 +1,7 @@
 """Writing documents of users, in the order of schema.md §2 ("Writing a document: order").
 
-    effect → computed fields → id → stored form → rights → id is free → reserved names
-    → merge, ttl, defaults → types → unique (the view) → checks
+    effect → computed fields → id → stored form → defaults, ttl → rights → id is free
+    → reserved names → types → unique (the view) → checks
 
 House rules: nothing is written before everything but unique constraints was checked.
 Trap: check constraints come after unique ones and see the new document; all are evaluated.
@@ -13,26 +13,25 @@ from faunadb.definitions import CollectionDefinition
 from faunadb.errors import QueryError
 from faunadb.fql.budget import WRITE_STEPS
 from faunadb.fql.display import type_name
-from faunadb.fql.documents import RESERVED, missing, read
-from faunadb.fql.failures import Failure, constraint, denied, fail
+from faunadb.fql.documents import RESERVED, lookup, missing, read
+from faunadb.fql.failures import Failure, constraint, fail
 from faunadb.fql.fieldtypes import check_fields, with_defaults
 from faunadb.fql.registry import MISFIT, coerce_id
+from faunadb.fql.rights import permit, require, shown_as
 from faunadb.fql.runtime import READ, WRITE, Doc, Lambda, Runtime
 from faunadb.fql.stored import patched, to_stored
 from faunadb.fql.view import Document
 from faunadb.values import Time
 
 Fields = dict[str, Any]
-WRITERS = frozenset({"admin", "server"})  # roles of users: not before their predicates are asked
 
 
-def allow_write(rt: Runtime, name: str) -> None:
-    """Raise unless this query may write here and now."""
+def allow_write(rt: Runtime, name: str, action: str, coll: int) -> None:
+    """Raise unless this query may write here and now, and its caller perhaps this."""
     rt.need(WRITE, f"`{name}`")
     if rt.at is not None:
         raise fail("invalid_write", "Cannot write at a snapshot time in the past.")
-    if rt.context.role not in WRITERS:
-        raise denied()
+    require(rt, action, coll)
 
 
 def definition_of(rt: Runtime, coll: int) -> CollectionDefinition:
@@ -56,7 +55,8 @@ def wrote(rt: Runtime) -> None:
 
 def create(rt: Runtime, coll: int, data: Fields, *, raw: bool = False) -> Doc:
     """`Coll.create(data)`; with `raw` (`createData`) every key is the user's."""
-    allow_write(rt, "createData" if raw else "create")
+    action = "create_with_id" if not raw and "id" in data else "create"
+    allow_write(rt, "createData" if raw else "create", action, coll)
     definition = definition_of(rt, coll)
     what = f"document in collection `{definition.name}`"
     failures: list[Failure] = []
@@ -71,20 +71,25 @@ def create(rt: Runtime, coll: int, data: Fields, *, raw: bool = False) -> Doc:
         data = {key: value for key, value in data.items() if key not in ("id", "ttl")}
     stored = to_stored(rt, data)
     explicit_nulls = frozenset(key for key, value in data.items() if value is None)
+    stored = with_defaults(rt, definition, stored, explicit_nulls)
+    ttl = ttl_of(rt, definition, ttl, given=given)
+    doc = Doc(coll, rt.view.new_id() if doc_id is None else doc_id)
+    permit(rt, action, coll, lambda: [future(rt, doc, stored, ttl)])
     if doc_id is not None and rt.view.get(coll, doc_id) is not None:
         raise fail(
             "document_id_exists",
             f"Collection `{definition.name}` already contains document with id {doc_id}.",
         )
-    stored = with_defaults(rt, definition, stored, explicit_nulls)
     failures += check_fields(rt, definition, stored)
     if failures:
         raise constraint("create", what, failures)
-    if doc_id is None:
-        doc_id = rt.view.new_id()
-    doc = Doc(coll, doc_id)
-    put(rt, definition, doc, stored, ttl_of(rt, definition, ttl, given=given), "create")
+    put(rt, definition, doc, stored, ttl, "create")
     return doc
+
+
+def future(rt: Runtime, doc: Doc, stored: Fields, ttl: Time | None) -> Doc:
+    """Return what a predicate is shown of a document that is about to be written."""
+    return shown_as(rt, doc, Document(doc.coll, doc.id, None, stored, ttl))
 
 
 def given_id(data: Fields, what: str) -> int | None:
@@ -138,7 +143,7 @@ def refuse_computed(definition: CollectionDefinition, data: Fields, action: str,
 
 def update(rt: Runtime, doc: Doc, data: Fields, *, raw: bool = False) -> Doc:
     """`doc.update(data)`: deep merge, null removes."""
-    allow_write(rt, "updateData" if raw else "update")
+    allow_write(rt, "updateData" if raw else "update", "write", doc.coll)
     definition, document, what = target(rt, doc, "update")
     failures: list[Failure] = []
     ttl, given = document.ttl, False
@@ -152,13 +157,13 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, raw: bool = False) -> Doc:
     stored = patched(document.data, to_stored(rt, data, keep_nulls=True))
     if not given and definition.ttl_days is not None:
         ttl = ttl_of(rt, definition, None, given=False)
-    return finished(rt, definition, doc, stored, ttl, failures, what)
+    return finished(rt, definition, document, stored, ttl, failures, what)
 
 
 def replace(rt: Runtime, doc: Doc, data: Fields, *, raw: bool = False) -> Doc:
     """`doc.replace(data)`: everything new, defaults apply again."""
-    allow_write(rt, "replaceData" if raw else "replace")
-    definition, _, what = target(rt, doc, "update")
+    allow_write(rt, "replaceData" if raw else "replace", "write", doc.coll)
+    definition, document, what = target(rt, doc, "update")
     failures: list[Failure] = []
     ttl, given = None, False
     if not raw:
@@ -170,12 +175,15 @@ def replace(rt: Runtime, doc: Doc, data: Fields, *, raw: bool = False) -> Doc:
     explicit_nulls = frozenset(key for key, value in data.items() if value is None)
     stored = with_defaults(rt, definition, to_stored(rt, data), explicit_nulls)
     ttl = ttl_of(rt, definition, ttl, given=given)
-    return finished(rt, definition, doc, stored, ttl, failures, what)
+    return finished(rt, definition, document, stored, ttl, failures, what)
 
 
 def target(rt: Runtime, doc: Doc, action: str) -> tuple[CollectionDefinition, Document, str]:
-    """Return what a write to an existing document needs; raises `document_not_found`."""
-    document = read(rt, Doc(doc.coll, doc.id, cause=doc.cause))
+    """Return what a write to an existing document needs; raises `document_not_found`.
+
+    The right to write does not ask for the right to read.
+    """
+    document = lookup(rt, Doc(doc.coll, doc.id, cause=doc.cause))
     if document is None:
         raise missing(rt, Doc(doc.coll, doc.id), None)
     definition = definition_of(rt, doc.coll)
@@ -185,16 +193,22 @@ def target(rt: Runtime, doc: Doc, action: str) -> tuple[CollectionDefinition, Do
 def finished(
     rt: Runtime,
     definition: CollectionDefinition,
-    doc: Doc,
+    old: Document,
     stored: Fields,
     ttl: Time | None,
     failures: list[Failure],
     what: str,
 ) -> Doc:
+    fresh = Doc(old.coll, old.id)
+    permit(
+        rt,
+        "write",
+        old.coll,
+        lambda: [shown_as(rt, fresh, old), future(rt, fresh, stored, ttl)],
+    )
     failures += check_fields(rt, definition, stored)
     if failures:
         raise constraint("update", what, failures)
-    fresh = Doc(doc.coll, doc.id)
     put(rt, definition, fresh, stored, ttl, "update")
     return fresh
 
@@ -249,8 +263,9 @@ def check_constraints(rt: Runtime, definition: CollectionDefinition, doc: Doc, a
 
 def delete(rt: Runtime, doc: Doc) -> Doc:
     """`doc.delete()`: the very value that it returns knows that it was deleted."""
-    allow_write(rt, "delete")
-    definition, _, _ = target(rt, doc, "delete")
+    allow_write(rt, "delete", "delete", doc.coll)
+    definition, document, _ = target(rt, doc, "delete")
+    permit(rt, "delete", doc.coll, lambda: [shown_as(rt, doc, document)])
     rt.view.delete(definition, doc.id)
     wrote(rt)
     return Doc(doc.coll, doc.id, cause="deleted")

@@ -14,15 +14,16 @@ import msgspec
 
 from faunadb.codec import Answer
 from faunadb.definitions import Schema
-from faunadb.errors import QueryError
+from faunadb.errors import QueryError, Unauthorized
 from faunadb.fql.budget import Budget
-from faunadb.fql.calls import BUILT_IN_ROLES
 from faunadb.fql.compile import STORED, compile_query
 from faunadb.fql.evaluate import run
+from faunadb.fql.identity import authenticate
 from faunadb.fql.indexed import computer
 from faunadb.fql.notes import notes
 from faunadb.fql.program import Program
 from faunadb.fql.render import Source, summary
+from faunadb.fql.rights import BUILT_IN_ROLES
 from faunadb.fql.runtime import Context
 from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
 from faunadb.fql.template import ValueInQueryRefused, decode_request
@@ -110,24 +111,49 @@ class Language:
             reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=computer(schema, STORED)
         )
 
-    def context(self, query: Query) -> Context:
-        """Return who asks `query`, and what this member lends to its evaluation."""
-        return Context(
-            role=query.caller.role,
+    def context(self, query: Query, view: View, budget: Budget) -> Context | Answer:
+        """Return who asks `query`, with which rights as `view` knows them; else a 401.
+
+        The refusal is an answer like others: it counts when its view is proven (SAFETY 4). What
+        goes on for long (a stream) asks again at each later view. Raises `OverBudget` when the
+        predicates of memberships need more.
+        """
+        caller = query.caller
+        context = Context(
+            role=caller.role,
             cursor_key=self._cursor_key,
             incarnation=self._incarnation,
             draw=self._draw,
             typechecked=query.typecheck,
         )
+        if caller.claim is None and caller.role in BUILT_IN_ROLES:
+            return context
+        scope = caller.role if caller.claim is None else caller.asked
+        try:
+            return authenticate(view, context, STORED, caller.claim, scope, budget.steps_max)
+        except Unauthorized as error:
+            return _unauthorized(error, view.schema.version)
 
-    def evaluate(self, query: Query, prepared: Prepared, view: View, budget: Budget) -> Answer:
+    def answer(self, query: Query, view: View, budget: Budget) -> Answer:
+        """Authenticate, compile and evaluate: `context`, `prepare`, `evaluate`.
+
+        Raises `OverBudget`, `InvalidRequest`.
+        """
+        context = self.context(query, view, budget)
+        if isinstance(context, Answer):
+            return context
+        prepared = self.prepare(query, view.schema)
+        if isinstance(prepared, Answer):
+            return prepared
+        return self.evaluate(prepared, view, budget, context)
+
+    def evaluate(self, prepared: Prepared, view: View, budget: Budget, context: Context) -> Answer:
         """Evaluate; an error of the query is an answer too. Raises `OverBudget`.
 
         The time of the transaction stays a placeholder: see `fill`.
         """
-        context = self.context(query)
         text, schema = prepared.text, view.schema
-        sees_functions = query.caller.role in BUILT_IN_ROLES
+        sees_functions = context.role in BUILT_IN_ROLES
         try:
             found = run(
                 prepared.program,
@@ -144,6 +170,11 @@ class Language:
         said = notes(found.log, text, schema, everything=sees_functions)
         stats = Stats(found.stats.compute_ops, found.stats.read_ops, found.stats.write_ops)
         return Answer(200, data, said, 0, schema.version, msgspec.json.encode(stats))
+
+
+def _unauthorized(error: Unauthorized, schema_version: int) -> Answer:
+    said = msgspec.json.encode({"code": error.code, "message": str(error)})
+    return Answer(error.http_status, said, "", 0, schema_version)
 
 
 def _refusal(

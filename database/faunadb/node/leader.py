@@ -414,7 +414,9 @@ class Leader:
         writes = self._tip.seal(evaluated, ts) if evaluated.writes else ()
         answer = self._tip.fill(evaluated.answer, ts)
         self._ceiling_us = max(self._ceiling_us, ts + CEILING_AHEAD_US)
-        kept, digest = (None, b"") if query.request is None else answer_to_keep(answer)
+        kept, digest = (
+            (None, b"") if query.request is None else answer_to_keep(answer, evaluated.effects)
+        )
         index = self.propose(
             Transaction(
                 ts=ts,

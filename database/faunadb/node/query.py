@@ -11,17 +11,23 @@ import msgspec
 
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import FaunaError
+from faunadb.fql.credentials import Claim
 
 ATTEMPTS_DEFAULT = 5
 HOLD_WITHOUT_LEADER_S = 5.0
 
 
 class Caller(msgspec.Struct, frozen=True, array_like=True):
-    """Whose rights apply: a built-in role or the name of one, in the database `scope`."""
+    """Whose rights apply in the database `scope`: the root's, or those of a claim.
 
-    role: str = "admin"  # admin | server | server-readonly | client | a user's role
+    A claim is proven only where the query is evaluated, by `Language.context`: till then a
+    caller with one has no rights, and `role` is "", which nobody takes for a role.
+    """
+
+    role: str = "admin"  # of the root secret: admin | server | .. | @role/Name | @doc/Coll/ID
     scope: int = 0
-    secret_id: int = 0  # document id of the key or token, 0 for the root secret
+    claim: Claim | None = None
+    asked: str = ""  # the scope that a claim's secret came with, as `role`
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True):

@@ -11,9 +11,9 @@ the old one (machine, schemas) is made anew by `reopen`.
 from collections.abc import Callable
 
 from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_payload
-from faunadb.definitions import Schema
-from faunadb.errors import DeadlineExceeded
+from faunadb.errors import DeadlineExceeded, InvalidRequest
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
+from faunadb.fql.identity import proven
 from faunadb.machine import Hashed, Machine
 from faunadb.node.language import Language, fill
 from faunadb.node.leader import Tip
@@ -119,9 +119,17 @@ class AppliedState:
         return lease.worker if lease is not None else 0
 
     def is_read_only(self, query: Query) -> bool:
+        with self._kv.read() as reader:
+            now_us = self._machine.record.last_ts
+            schema = self._schemas.at(reader, query.caller.scope, now_us)
+            claim = query.caller.claim
+            if claim is not None:
+                view = self._language.view(reader, schema, now_us, _no_id)
+                if proven(view, claim) is None:
+                    return True  # a wrong secret costs no compilation; `read_at` knows for certain
         if self._language.is_large(query):
             return False
-        prepared = self._language.prepare(query, self._schema(query))
+        prepared = self._language.prepare(query, schema)
         return isinstance(prepared, Answer) or prepared.program.read_only
 
     def read_at(
@@ -135,9 +143,13 @@ class AppliedState:
             done(DeadlineExceeded("The deadline passed before the query began."))
             return
         try:
-            done(self._read(query, ts))
+            outcome = self._read(query, ts)
         except OverBudget:
             self._workers.read(query, ts, deadline_s, done)
+        except InvalidRequest as error:
+            done(error)
+        else:
+            done(outcome)
 
     def take_hashes(self) -> list[tuple[Index, bytes]]:
         """Hand over the state hashes that were computed since the last call."""
@@ -150,19 +162,19 @@ class AppliedState:
     def _read(self, query: Query, ts: int) -> Outcome | NotReadOnly:
         with self._kv.read() as reader:
             schema = self._schemas.at(reader, query.caller.scope, ts)
+            view = self._language.view(reader, schema, ts, _no_id)
+            budget = Budget(STEPS_ON_LOOP)
+            context = self._language.context(query, view, budget)
+            if isinstance(context, Answer):
+                return fill(context, ts)
+            if self._language.is_large(query):
+                return NotReadOnly()
             prepared = self._language.prepare(query, schema)
             if isinstance(prepared, Answer):
                 return fill(prepared, ts)
             if not prepared.program.read_only:
                 return NotReadOnly()
-            view = self._language.view(reader, schema, ts, _no_id)
-            budget = Budget(STEPS_ON_LOOP)
-            return fill(self._language.evaluate(query, prepared, view, budget), ts)
-
-    def _schema(self, query: Query) -> Schema:
-        """Return the schema as of what is applied."""
-        with self._kv.read() as reader:
-            return self._schemas.at(reader, query.caller.scope, self._machine.record.last_ts)
+            return fill(self._language.evaluate(prepared, view, budget, context), ts)
 
     def _lease(self, process: bytes) -> Lease | None:
         for lease in self._machine.record.leases:

@@ -14,7 +14,7 @@ from typing import Protocol
 from faunadb.codec import Answer, Payload, RemoveVersions
 from faunadb.errors import FaunaError
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
-from faunadb.node.language import Language, Prepared, fill
+from faunadb.node.language import Language, fill
 from faunadb.node.leader import Evaluated, Known
 from faunadb.node.query import Query
 from faunadb.raft.entries import Index, Term
@@ -76,9 +76,7 @@ class LeaderTip:
         reader = self._reader()
         schema = self._schemas.at(reader, query.caller.scope, ts)
         view = self._language.view(reader, schema, ts, self._draw_id)
-        answer = self._language.prepare(query, schema)
-        if isinstance(answer, Prepared):
-            answer = self._language.evaluate(query, answer, view, Budget(STEPS_ON_LOOP))
+        answer = self._language.answer(query, view, Budget(STEPS_ON_LOOP))
         return Evaluated(answer, view.effects(self._overlay.last, self._term))
 
     def chore(self, ts: int) -> Evaluated | RemoveVersions | None:

@@ -12,8 +12,11 @@ from itertools import islice
 import msgspec
 
 from faunadb.codec import Answer, RequestId, Transaction
+from faunadb.definitions import SystemCollection
 from faunadb.errors import Malformed
 from faunadb.store import keys
+from faunadb.store.effects import Effects
+from faunadb.store.mvcc import DELETED
 from faunadb.store.ports import Reader
 
 REQUEST_HORIZON_US = 120_000_000  # the default query timeout; 1.4 million at 12,000 writes/s
@@ -21,6 +24,7 @@ REQUEST_AHEAD_MAX_US = 60_000_000  # ids born later than that are of a clock tha
 EVICTION_SLACK_US = 1_000_000  # forget in swarms, not one at a time
 EVICTED_AT_ONCE_MAX = 1024
 ANSWER_BYTES_MAX = 4096
+_WITH_SECRET = frozenset({SystemCollection.KEY, SystemCollection.TOKEN})
 
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
@@ -31,12 +35,23 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     answer_digest: bytes
 
 
-def answer_to_keep(answer: Answer) -> tuple[Answer | None, bytes]:
-    """Return what an entry carries of an answer: all of it up to 4 KiB, else its SHA-256."""
+def answer_to_keep(answer: Answer, effects: Effects) -> tuple[Answer | None, bytes]:
+    """Return what an entry carries of an answer: all of it up to 4 KiB, else its SHA-256.
+
+    The answer to who made a key or token shows its secret, which is kept nowhere, not even here.
+    """
     encoded = msgspec.msgpack.encode(answer)
-    if len(encoded) <= ANSWER_BYTES_MAX:
+    if len(encoded) <= ANSWER_BYTES_MAX and not _shows_secret(effects):
         return answer, b""
     return None, hashlib.sha256(encoded).digest()
+
+
+def _shows_secret(effects: Effects) -> bool:
+    return any(
+        place[:1] == keys.DOCUMENTS and keys.document_of(place)[1] in _WITH_SECRET
+        for place, raw in effects.writes
+        if raw != DELETED
+    )
 
 
 def may_be_known(request: RequestId, now_us: int, latest_us: int) -> bool:

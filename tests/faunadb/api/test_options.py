@@ -9,8 +9,11 @@ from faunadb.api.options import Options, read_options
 from faunadb.api.ports import Secret
 from faunadb.codec import RequestId
 from faunadb.errors import InvalidRequest, Unauthorized
+from faunadb.fql.credentials import Claim, key_secret, secret_hash, token_secret
 from faunadb.fql.tagged import Format
 from faunadb.node.query import Caller
+
+KEY = key_secret(7, b"r" * 20)
 
 
 def test_without_headers_everything_has_its_default() -> None:
@@ -131,17 +134,24 @@ def test_the_root_secret_may_act_as_any_role() -> None:
     assert Caller("@role/Buyer") == door.caller("Bearer secret:@role/Buyer")
 
 
-@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer secret:Child:admin", "Bearer é"])
-def test_other_secrets_open_nothing_by_themselves(header: str | None) -> None:
-    """Without a lookup nobody else is let in."""
+@pytest.mark.parametrize(
+    "header",
+    [None, "Bearer wrong", "Bearer secret:Child:admin", f"Bearer {KEY}:Child:admin", "Bearer é",
+     "Bearer eyJhbGciOiJSUzI1NiJ9.e30.AAAA"],
+)  # fmt: skip
+def test_what_no_secret_looks_like_opens_nothing(header: str | None) -> None:
+    """Child databases and tokens of access providers are not built: 401 like any other."""
     with pytest.raises(Unauthorized, match="Access token required"):
         Authenticator("secret").caller(header)
 
 
-def test_other_secrets_are_looked_up() -> None:
-    """The node says who a key is."""
-    door = Authenticator("secret", lambda secret: Caller("server") if secret.key == "k" else None)
+def test_of_a_key_only_its_claim_goes_on() -> None:
+    """The secret stays here; without proof a caller has no role at all."""
+    door = Authenticator("secret")
 
-    assert Caller("server") == door.caller("Bearer k")
-    with pytest.raises(Unauthorized):
-        door.caller("Bearer l")
+    claim = Claim("key", 7, secret_hash(b"r" * 20))
+    assert Caller("", claim=claim) == door.caller(f"Bearer {KEY}")
+    assert Caller("", claim=claim, asked="@doc/A/1") == door.caller(f"Bearer {KEY}:@doc/A/1")
+    token = Claim("token", 7, secret_hash(b"r" * 20), 3)
+    assert Caller("", claim=token) == door.caller(f"Bearer {token_secret(7, 3, b'r' * 20)}")
+    assert KEY not in repr(door.caller(f"Bearer {KEY}"))

@@ -3,6 +3,7 @@
 import pytest
 
 from faunadb.codec import Answer, RequestId, Transaction
+from faunadb.definitions import SystemCollection
 from faunadb.errors import Malformed
 from faunadb.store.bookkeeping import (
     LEASES_MAX,
@@ -11,7 +12,10 @@ from faunadb.store.bookkeeping import (
     lease_worker,
     read_bookkeeping,
 )
+from faunadb.store.effects import Effects, ReadSet
 from faunadb.store.ids import EPOCH_MS, IdSource
+from faunadb.store.keys import document_prefix
+from faunadb.store.mvcc import DELETED
 from faunadb.store.requests import (
     ANSWER_BYTES_MAX,
     answer_to_keep,
@@ -77,10 +81,29 @@ def test_short_answers_are_kept_and_long_ones_are_not() -> None:
     """Up to 4 KiB the answer itself, beyond that its digest."""
     short = Answer(200, b"1", "", 1, 0)
     long = Answer(200, b"1" * ANSWER_BYTES_MAX, "", 1, 0)
-    assert (short, b"") == answer_to_keep(short)
-    kept, digest = answer_to_keep(long)
+    assert (short, b"") == answer_to_keep(short, wrote())
+    kept, digest = answer_to_keep(long, wrote())
     assert kept is None
     assert 32 == len(digest)
+
+
+@pytest.mark.parametrize("coll", [SystemCollection.KEY, SystemCollection.TOKEN])
+def test_an_answer_that_shows_a_secret_is_kept_nowhere(coll: int) -> None:
+    """Log, state and backups hold a key's hash; the answer to its making holds the key."""
+    answer = Answer(200, b'"secret"', "", 1, 0)
+
+    assert (None, 32) == kept_of(answer, wrote((document_prefix(0, coll, 1), b"version")))
+    assert (answer, 0) == kept_of(answer, wrote((document_prefix(0, coll, 1), DELETED)))
+    assert (answer, 0) == kept_of(answer, wrote((document_prefix(0, 1024, 1), b"version")))
+
+
+def wrote(*writes: tuple[bytes, bytes]) -> Effects:
+    return Effects((1, 1), 1, 1, ReadSet(), writes)
+
+
+def kept_of(answer: Answer, effects: Effects) -> tuple[Answer | None, int]:
+    kept, digest = answer_to_keep(answer, effects)
+    return kept, len(digest)
 
 
 def test_a_request_is_found_with_its_answer() -> None:

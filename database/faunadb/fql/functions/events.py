@@ -15,6 +15,7 @@ from faunadb.fql.failures import denied, invalid_argument
 from faunadb.fql.functions.setops import S
 from faunadb.fql.parser import parse_expression
 from faunadb.fql.registry import method
+from faunadb.fql.rights import may_list
 from faunadb.fql.runtime import READ, Doc, EventSource, Lambda, Runtime, SetValue
 from faunadb.fql.sets import (
     AllSet,
@@ -86,7 +87,7 @@ def _check_indexed(rt: Runtime, source: AllSet | IndexSet, name: str) -> None:
         raise refused(name, "range queries are not supported yet, use `.where()` method instead.")
     if source.coll < 1024:
         raise refused(name, "only collections and user defined indexes are streamable.")
-    if rt.context.role == "client":
+    if not may_list(rt, source.coll):
         raise denied(collection_name(rt, source.coll))
 
 
