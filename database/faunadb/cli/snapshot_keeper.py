@@ -13,6 +13,7 @@ its views by then, and whatever else reads it does so on our one thread.
 
 import asyncio
 import errno
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,6 +33,10 @@ from faunadb.raft.events import SendSnapshot, Token
 from faunadb.store.ports import KeyValue
 
 LOG_ENTRIES_KEPT = 10_000  # behind the newest snapshot, so that a short absence needs no transfer
+LOG_BYTES_KEPT = (
+    64 * 1024 * 1024
+)  # of them; the log lies in memory, and an entry may have megabytes
+MARK_EVERY_BYTES = 1024 * 1024
 
 
 class Transfer(Protocol):
@@ -67,6 +72,7 @@ class SnapshotKeeper:
         self._recorded: asyncio.Queue[int] = asyncio.Queue()  # the core installs one at a time
         self._restarts = 0
         self._snapshot_written_bytes = 0
+        self._marks = deque[tuple[Index, int]]([(Index(0), 0)])  # applied, and written by then
         self._admission: Admission | None = None  # the first tick says
         self.sending: MemberId = MemberId(0)
 
@@ -104,10 +110,22 @@ class SnapshotKeeper:
         cut = snapshots.cut_index()
         if cut:
             self._log.cut(cut)
+        short_absence = self._short_absence(applied, engine.written_bytes())
         newest = snapshots.newest()
-        if newest is None:
-            return Index(0)
-        return Index(max(0, min(newest.id.index, applied - LOG_ENTRIES_KEPT)))
+        return min(newest.id.index, short_absence) if newest is not None else Index(0)
+
+    def _short_absence(self, applied: Index, written: int) -> Index:
+        """Return the entry after which a member is not far behind: by number, and by size."""
+        marks = self._marks
+        if written < marks[-1][1]:  # another state was swapped in
+            marks.clear()
+        if not marks or written - marks[-1][1] >= MARK_EVERY_BYTES:
+            marks.append((applied, written))
+        while len(marks) > 1 and written - marks[1][1] >= LOG_BYTES_KEPT:
+            marks.popleft()
+        index, then = marks[0]
+        large = index if written - then >= LOG_BYTES_KEPT else 0
+        return Index(max(0, applied - LOG_ENTRIES_KEPT, large))
 
     def may_write(self, *, only_deletes: bool) -> bool:
         """Say whether the disk has space; deletes may use the last reserve (SAFETY 21)."""

@@ -11,11 +11,16 @@ import pytest
 
 from disk_test_helpers.member import Storage, describe
 from faunadb.cli.scrubber import Scrubber
-from faunadb.cli.snapshot_keeper import SnapshotKeeper, Transfer
+from faunadb.cli.snapshot_keeper import LOG_BYTES_KEPT, SnapshotKeeper, Transfer
 from faunadb.disk.flusher import Flusher
 from faunadb.disk.ports import CopyAborted
 from faunadb.disk.snapshots import TAKING, Snapshot
-from faunadb.disk.space import APPLY_RESERVE_BYTES, LAST_RESERVE_BYTES, SNAPSHOT_LOG_BYTES_MIN
+from faunadb.disk.space import (
+    APPLY_RESERVE_BYTES,
+    LAST_RESERVE_BYTES,
+    MIB,
+    SNAPSHOT_LOG_BYTES_MIN,
+)
 from faunadb.disk.transfers import Receiver, Source
 from faunadb.disk.wal import SEGMENT_BYTES
 from faunadb.errors import Corrupt
@@ -171,7 +176,25 @@ def test_a_snapshot_is_taken_when_much_was_written() -> None:
             assert kept.indexes[0] == kept.log.cuts[-1]
             assert kept.indexes[1] == kept.keeper.newest().id.index  # type: ignore[union-attr]
             assert kept.indexes[1] == kept.keeper.tick(Index(20_000))
-            assert 0 == kept.keeper.tick(Index(100)), "so many entries stay in memory"
+
+    asyncio.run(run())
+
+
+def test_a_short_absence_needs_no_snapshot() -> None:
+    """The last 10,000 entries stay in memory behind a snapshot; of large ones only 64 MiB."""
+
+    async def run() -> None:
+        async with running(Kept()) as kept:
+            kept.work(120)
+            assert await kept.take()
+            newest = kept.indexes[-1]
+            kept.directory.engine.end_write(MIB)  # type: ignore[attr-defined]
+            assert 0 == kept.keeper.tick(Index(100)), "not so many entries yet"
+            kept.directory.engine.end_write(LOG_BYTES_KEPT - MIB)  # type: ignore[attr-defined]
+            assert 0 == kept.keeper.tick(Index(110)), "nor so large ones"
+            kept.directory.engine.end_write(MIB)  # type: ignore[attr-defined]
+            assert 100 == kept.keeper.tick(Index(115))
+            assert newest == kept.keeper.tick(Index(20_000)), "what no snapshot has stays"
 
     asyncio.run(run())
 
