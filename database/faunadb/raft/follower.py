@@ -43,8 +43,9 @@ def tick(s: State, draw: float) -> None:
 
 
 def _draw_timeout(s: State, draw: float) -> int:
-    """Return election_ticks .. 2 * election_ticks - 1; a sole voter waits for nobody."""
-    if s.membership.voters == {s.me} and not s.membership.outgoing:
+    """Return election_ticks .. 2 * election_ticks - 1; a sole voter waits for its disk only."""
+    sole = s.membership.voters == {s.me} and not s.membership.outgoing
+    if sole and s.role is not Role.CANDIDATE:
         return 1
     return s.config.election_ticks + int(draw * s.config.election_ticks)
 

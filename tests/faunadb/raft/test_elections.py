@@ -35,7 +35,7 @@ from faunadb.raft.messages import (
     VoteRequest,
     VoteResponse,
 )
-from raft_test_helpers.cluster import CONFIG, core, led, nonce_of, peer
+from raft_test_helpers.cluster import CONFIG, Cluster, core, led, nonce_of, peer
 
 ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
 
@@ -52,6 +52,21 @@ def test_a_leader_that_hears_no_majority_steps_down() -> None:
 
     assert core(cluster, 1).role is Role.FOLLOWER
     assert [ReadReady(7, None)] == cluster.members[1].reads
+
+
+def test_a_sole_voter_with_a_slow_disk_is_elected() -> None:
+    """Each sync takes longer than a tick: it waits for its own vote instead of voting anew."""
+    alone = Cluster()
+    alone.found()
+    alone.tick(1)
+    for _ in range(5):
+        began = len(alone.members[1].disk.pending)  # what the sync that now begins has
+        for _ in range(3):
+            alone.tick(1)
+        alone.sync(1, began)
+
+    assert core(alone, 1).role is Role.LEADER
+    assert Term(2) == core(alone, 1).term
 
 
 def test_a_vote_request_does_not_disturb_who_hears_its_leader() -> None:
