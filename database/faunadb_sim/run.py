@@ -128,6 +128,7 @@ class Simulation:
         self._until(self._is_whole, HEAL_S, "the cluster does not come to life again")
         self._ask_until_answered(LAST_WRITE)
         self._until(self._is_whole, HEAL_S, "the members do not become equal")
+        self._until(self._is_led_in_time, HEAL_S, "a member whose clock is off leads on")
         self._healed_us = self.world.now_us - began_us
 
     def _judge(self) -> None:
@@ -194,6 +195,15 @@ class Simulation:
             and self.hosts[peer.id].member.state.applied == core.last.index
             for peer in configuration.everyone()
         )
+
+    def _is_led_in_time(self) -> bool:
+        """Say whether the leader's clock is right, where a majority of clocks says so."""
+        leader = self._leader()
+        if leader is None:
+            return False
+        voters = leader.member.core.configuration[1].voters
+        off = [peer for peer in voters if self.hosts[peer.id].clock.skew_us]
+        return 2 * len(off) >= len(voters) or not leader.clock.skew_us
 
     def _until(self, holds: Callable[[], bool], within_s: float, complaint: str) -> None:
         end_us = self.world.now_us + int(within_s * US_PER_S)

@@ -63,6 +63,7 @@ TICK_S = 0.01
 NOBODY = MemberId(0)
 ALONE_TICKS = 200  # more than any election timeout
 CLOCK_EVERY_TICKS = 100
+HEARD_TICKS_MAX = 50  # the shortest election timeout: who is silent longer may be gone
 LATE_EVERY_TICKS = 10
 HASH_EVERY_TICKS = 3000
 
@@ -258,6 +259,13 @@ class Member:
         """Hand leadership over, to the most caught-up voter when 0."""
         self._perform.step(TransferAsked(to))
 
+    @property
+    def clocks_off(self) -> frozenset[int]:
+        """Return, on the leader, the voters whose clock is more than one second off (SAFETY 11)."""
+        if self.leadership is None:
+            return frozenset()
+        return self._median.off(peer.id for peer in self.core.configuration[1].voters)
+
     def campaign_now(self) -> None:
         """Let an election timeout pass at once: who is alone need not wait for anybody."""
         assert len(self.core.configuration[1].voters) == 1, "others may still be heard"
@@ -445,9 +453,23 @@ class Member:
                 self.send(self.core.leader, WallClock(self.core.term, wall_us))
             return
         self._median.heard(self.own_id, wall_us, self._monotonic_us())
-        voters = [peer.id for peer in self.core.configuration[1].voters]
-        if len(voters) > 1 and self._median.is_off(self.own_id, voters):
-            self.transfer()
+        off = self.clocks_off
+        if self.own_id in off:
+            self._hand_over_to_another_than(off)
+
+    def _hand_over_to_another_than(self, off: frozenset[int]) -> None:
+        """Leadership goes to a voter that is heard; the most caught-up one whose clock is right.
+
+        Two clocks that are off would hand it to and fro; so it is better kept than given to one.
+        """
+        voters = {peer.id for peer in self.core.configuration[1].voters} - off
+        able = [
+            view
+            for view in self.core.progress()
+            if view.member in voters and view.heard_ago_ticks < HEARD_TICKS_MAX
+        ]
+        if able:
+            self.transfer(max(able, key=lambda view: view.match).member)
 
     def _clock_said(self, sender: MemberId, said: WallClock) -> None:
         if self.leadership is None or said.term != self.core.term:

@@ -40,13 +40,18 @@ class ClockMedian:
         offsets = self._of(voters)
         return None if offsets is None else monotonic_us + offsets[len(offsets) // 2]
 
-    def is_off(self, member: int, voters: Iterable[int]) -> bool:
-        """Return whether the member's clock is more than one second away from the median."""
-        offsets = self._of(voters)
-        if offsets is None or member not in self._offset_us:
-            return False
-        median = offsets[(len(offsets) - 1) // 2]
-        return abs(self._offset_us[member] - median) > CLOCK_OFF_MAX_US
+    def off(self, voters: Iterable[int]) -> frozenset[int]:
+        """Return the voters whose clock is more than one second away from the median."""
+        members = list(voters)
+        offsets = self._of(members)
+        if offsets is None:
+            return frozenset()
+        median, heard = offsets[(len(offsets) - 1) // 2], self._offset_us
+        return frozenset(
+            member
+            for member in members
+            if member in heard and abs(heard[member] - median) > CLOCK_OFF_MAX_US
+        )
 
     def _of(self, voters: Iterable[int]) -> list[int] | None:
         members = list(voters)

@@ -85,6 +85,21 @@ def test_two_queries_of_one_turn_see_each_other(one: Host) -> None:
     assert [[4], [3], [2]] == [[value(answer) for answer in answers] for answers in takes]
 
 
+def test_the_tip_holds_what_is_appended_and_not_applied(one: Host) -> None:
+    """Through many turns, while the disk hangs (SAFETY 2)."""
+    one.data('A.create({id: 1, name: "stock", left: 5})')
+    one.log.hangs = True
+    takes = []
+    for _ in range(3):
+        takes.append(one.submit(query("A.byId(1)!.update({left: A.byId(1)!.left - 1})!.left")))
+        one.cluster.pump()
+    assert [[], [], []] == takes
+    one.log.hangs = False
+    one.cluster.pump()
+
+    assert [[4], [3], [2]] == [[value(answer) for answer in answers] for answers in takes]
+
+
 def test_a_retry_finds_its_answer(one: Host) -> None:
     """In the state, in the tail, or while it is still being written (SAFETY 5)."""
     text, named = 'A.create({name: "x"}).name', request(one)
@@ -306,28 +321,30 @@ def test_a_leader_that_is_cut_off_answers_nobody(three: Cluster) -> None:
 
 
 def test_a_new_leader_sees_the_tail_that_it_inherited(three: Cluster) -> None:
-    """A unique value in an entry that is not committed yet is taken (SAFETY 2)."""
+    """A unique value in an entry that is not committed yet is taken (SAFETY 2).
+
+    All have led before: they have worker numbers, and evaluate before they applied the tail.
+    """
     old = three.leaders()[-1]
-    heir, third = three.others(old)
-    third.log.hangs = old.log.hangs = True
+    heirs = three.others(old)
+    for host in (*heirs, old):
+        three.leaders()[-1].member.transfer(host.id)
+        three.tick(20)
+    assert [old] == three.leaders()
+    heirs[1].log.hangs = old.log.hangs = True
     written = old.submit(query('A.create({name: "seat"})', timeout_ms=60_000))
     three.pump()
-    assert old.member.core.last.index == heir.member.core.last.index > heir.state.applied
+    assert old.member.core.last.index == heirs[0].member.core.last.index > heirs[0].state.applied
     three.isolate(old)
-    third.log.hangs = False
-    heir.member.transfer(heir.id)
-    for _ in range(3 * SECONDS):
-        three.tick()
-        if heir.member.leadership is not None:
-            break
-    taken = heir.submit(query('A.create({name: "seat"})'))
-    three.tick(20)
+    three.tick(2 * SECONDS)
+    taken = [host.submit(query('A.create({name: "seat"})')) for host in heirs]
+    heirs[1].log.hangs = False
+    three.tick(3 * SECONDS)
     old.log.hangs = False
     three.heal()
     three.tick(3 * SECONDS)
 
-    assert heir in three.leaders()
-    assert [400] == statuses([*taken])
+    assert [[400], [400]] == [statuses([*answers]) for answers in taken]
     assert [200] == statuses([*written])
     assert [1] * 3 == [h.data('A.where(.name == "seat").count()') for h in three.hosts]
 
@@ -384,6 +401,27 @@ def test_one_clock_an_hour_off_moves_nothing(who: int, off_us: int) -> None:
     assert all(abs(a.txn_ts - now_us) < 2_000_000 for a in found if isinstance(a, Answer))
 
 
+@pytest.mark.parametrize("off_us", [US_PER_HOUR, -US_PER_HOUR])
+def test_leadership_goes_to_a_clock_that_is_right(off_us: int) -> None:
+    """Two that are off do not hand it to each other (SAFETY 11)."""
+    cluster = Cluster(5)
+    off = cluster.hosts[:2]
+    cluster.elect()
+    cluster.leaders()[-1].member.transfer(off[0].id)
+    cluster.tick(SECONDS)
+    assert [off[0]] == cluster.leaders()
+    for host in off:
+        host.clock.off_us = off_us
+    cluster.tick(5 * SECONDS)  # the new times are heard one after the other
+    led = set()
+    for _ in range(5 * SECONDS):
+        cluster.tick()
+        led.update(host.id for host in cluster.leaders())
+
+    assert 1 == len(led)
+    assert set() == led & {host.id for host in off}
+
+
 def test_a_time_from_the_future_is_refused_and_a_near_one_is_kept(three: Cluster) -> None:
     """`x-last-txn-ts` up to a minute beyond what was issued, on an idle cluster (SAFETY 10)."""
     follower = three.others(three.leaders()[-1])[0]
@@ -398,10 +436,12 @@ def test_a_time_from_the_future_is_refused_and_a_near_one_is_kept(three: Cluster
 
 
 def test_a_new_leader_begins_above_all_that_was_told(three: Cluster) -> None:
-    """Reads leave no entry but their ceiling (SAFETY 9)."""
+    """Reads leave no entry but their ceiling, and all clocks may have gone back (SAFETY 9)."""
     old = three.leaders()[-1]
     told = [old.ask("A.byId(1)!.left", last_txn_ts=0) for _ in range(5)][-1]
     three.isolate(old)
+    for host in three.hosts:
+        host.clock.off_us = -US_PER_HOUR
     new = three.elect(after=old)
     later = new.ask("A.byId(1)!.left")
 
