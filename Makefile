@@ -7,7 +7,7 @@ SEEDS ?= 40
 INPUTS ?= 100000
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help run down dev tools test check unit e2e e2e-new process sim fuzz bench
+.PHONY: help run down dev tools test check unit e2e e2e-new process sim planted fuzz bench
 
 help: ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ e2e-new: dev tools ## end-to-end tests that are on probation
 
 sim: dev ## the simulator: SEEDS=n, or SEED=x TRACE=1 for one
 	@PYTHONPATH=database $(BIN)/python -m faunadb_sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(if $(TRACE),--trace)
+
+planted: dev ## plant each bug of tests/planted in a copy; its test must notice
+	@$(PYTHON) tests/stages.py planted
 
 fuzz: dev ## each decoder of foreign bytes with INPUTS=100000 inputs
 	@FAUNA_FUZZ=$(INPUTS) $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faunadb/test_decoders.py \

@@ -42,12 +42,13 @@ STAGES: dict[str, list[list[str]]] = {
         [VENV_PYTHON, "-m", "faunadb_sim", "--seeds", os.environ.get("SEEDS", "40")],
         [*PYTEST, "-n", "2", "-m", "sim", "tests/faunadb_sim"],
     ],
+    "planted": [[VENV_PYTHON, "-m", "planted"]],
     "process": [[*PYTEST, "-m", "process and not new", "tests/process"]],
     "tools": [["make", "--no-print-directory", "tools"]],
     "e2e": [[*PYTEST, "-m", "e2e and not new", "tests/e2e"]],
     "e2e-new": [[*PYTEST, "-m", "e2e and new", "tests/e2e"]],
 }
-ALL = ["dev", "check", "tools", "unit", "sim", "process", "e2e"]
+ALL = ["dev", "check", "tools", "unit", "sim", "planted", "process", "e2e"]
 
 
 def run_stage(name: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sim_test_helpers.planted import BUGS
+from planted import BUGS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/safety.md").read_text()

@@ -269,13 +269,19 @@ def test_a_removal_sees_what_its_own_batch_wrote() -> None:
 
 
 def test_the_oldest_request_is_known_whatever_order_they_come_in() -> None:
-    """A later birth that is applied after an earlier one does not hide it, nor a restart."""
+    """It is forgotten in its time, and none that is younger."""
     kv = MemoryKeyValue()
     machine = Machine(kv)
-    machine.apply([entry(1, transaction(START, {1: 1}, request_of(1, START)))])
-    late = START + REQUEST_HORIZON_US + 2_000_000
-    machine.apply([entry(2, transaction(late, {1: 2}, request_of(2, late)))])
-    assert 1 == sum(key.startswith(REQUESTS) for key in kv.pairs)
+    young, late = START + 60_000_000, START + REQUEST_HORIZON_US + 2_000_000
+    machine.apply([entry(1, transaction(young, {1: 1}, request_of(1, young)))])
+    machine.apply([entry(2, transaction(young + 1, {1: 2}, request_of(2, START)))])
+    machine.apply([entry(3, transaction(late, {1: 3}, request_of(3, late)))])
+    with kv.read() as reader:
+        known = [
+            machine.find_request(reader, request_of(number, born)) is not None
+            for number, born in ((1, young), (2, START), (3, late))
+        ]
+    assert [True, False, True] == known
 
 
 DIGEST = """

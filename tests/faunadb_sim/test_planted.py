@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sim_test_helpers.planted import BUGS, DATABASE, SEEDS, Bug, plant, simulate
+from planted import Bug
+from sim_test_helpers.planted import BUGS, DATABASE, SEEDS, plant, simulate
 
 pytestmark = pytest.mark.sim
 

@@ -136,6 +136,22 @@ def test_many_versions_of_one_document_go_in_slices() -> None:
     assert 2 == versions(world, 1024)
 
 
+def test_a_deletion_goes_with_all_that_it_hides() -> None:
+    """A slice that ends among the hidden versions does not bring them back."""
+    world = World()
+    coll = world.define(1024, {"name": "Thing"})
+    for number in range(VISITED_AT_ONCE_MAX + 500):
+        world.run(putting(coll, 1, {"n": number}), apply=False)
+    world.run(deleting(coll, 1), apply=False)
+    world.apply()
+    world.now_us += HISTORY_MIN_US + MINUTE_US
+    planner, before = planner_of(world), picture(world, world.now_us)
+    for _ in range(10):
+        run_planner(world, planner, 1)
+        assert before == picture(world, world.now_us)
+    assert 0 == versions(world, 1024)
+
+
 def test_an_empty_state_needs_nothing() -> None:
     """The planner has nothing to say about nothing."""
     world = World()
