@@ -16,8 +16,10 @@ from faunadb.codec import Answer
 from faunadb.errors import InvalidRequest, QueryError
 from faunadb.fql.tagged import Format, encode_result
 from faunadb.fql.template import decode_request
+from faunadb.node.followers import Follower, Followers
 from faunadb.node.query import Outcome, Query, Reply
 from faunadb.node.report import ClientCluster, ClientMember
+from faunadb.store.changes import Stretch
 
 
 class FakeDatabase:
@@ -27,6 +29,7 @@ class FakeDatabase:
         self.asked: list[Query] = []
         self.held: list[Reply] | None = None
         self.outcome: Outcome | None = None
+        self.followers = Followers()
         self.scopes = {"node", "read", "write", "all"}
         self.cluster: ClientCluster | None = ClientCluster(
             "ab" * 16, 1, 0, (ClientMember(1, "dev", "http://dev:8443", "voter", leader=True),)
@@ -47,6 +50,18 @@ class FakeDatabase:
             return error
         data = encode_result([program.text, *program.values], form)
         return Answer(200, data, "", 1_700_000_000_000_001, 1_600_000_000_000_000)
+
+    def read_here(self, query: Query, reply: Reply) -> None:
+        self.submit(query, reply)
+
+    def applied_ts(self) -> int:
+        return 1_700_000_000_000_000
+
+    def watch(self, stretch: Stretch, follower: Follower) -> None:
+        self.followers.add(stretch, follower)
+
+    def unwatch(self, stretch: Stretch, follower: Follower) -> None:
+        self.followers.remove(stretch, follower)
 
     def ping(self, scope: PingScope) -> bool:
         return scope in self.scopes

@@ -14,7 +14,7 @@ from typing import Any
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import FaunaError
 from faunadb.fql.budget import STEPS_IN_WORKER, Budget
-from faunadb.node.language import Language, fill
+from faunadb.node.language import At, Language, fill
 from faunadb.node.leader import Evaluated
 from faunadb.node.member import TICK_S, Member
 from faunadb.node.ports import Identity, LogRestart
@@ -135,7 +135,12 @@ class HeldWorkers:
             base = read_bookkeeping(reader).applied
             schema = SchemaCache().at(reader, query.caller.scope, ts)
             view = self._language.view(reader, schema, ts, self._ids.draw)
-            answer = self._language.answer(query, view, Budget(STEPS_IN_WORKER))
+            budget = Budget(STEPS_IN_WORKER)
+            if query.feed is None:
+                answer = self._language.answer(query, view, budget)
+            else:
+                at = At(ts, budget, lambda: False)
+                answer = self._language.feed(query, schema, reader, at)
             found = answer, view.effects(base, term)
         return lambda: came(found)
 

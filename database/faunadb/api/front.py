@@ -16,6 +16,7 @@ from faunadb.api.hub import Hub
 from faunadb.api.limits import Limits
 from faunadb.api.ports import Database
 from faunadb.api.routes import Routes
+from faunadb.api.streams import Streams
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _BACKLOG = 1024
@@ -30,8 +31,9 @@ class Front:
         self, database: Database, authenticator: Authenticator, limits: Limits | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        routes = Routes(database, authenticator)
-        self.hub = Hub(routes, limits or Limits(), self._loop.time)
+        limits = limits or Limits()
+        routes = Routes(database, authenticator, Streams(database, limits))
+        self.hub = Hub(routes, limits, self._loop.time)
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -54,6 +56,7 @@ class Front:
         assert self._server is not None
         self._server.close()
         self.hub.draining = True
+        self.hub.streams.cut_all()
         self._sweep_once()
         give_up_s = self._loop.time() + timeout_s
         while self.hub.requests_in_flight and self._loop.time() < give_up_s:  # noqa: ASYNC110 - once
@@ -77,6 +80,7 @@ class Front:
 
     def _sweep_once(self) -> None:
         now_s = self._loop.time()
+        self.hub.streams.sweep(now_s)
         for connection in list(self._connections):
             connection.expire(now_s)
 

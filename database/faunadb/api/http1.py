@@ -14,9 +14,10 @@ from functools import lru_cache
 
 import httptools
 
-from faunadb.api.bodies import Headers, Response, channel_error
+from faunadb.api.bodies import JSON, Headers, Response, channel_error
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
+from faunadb.api.streams import Stream, Streaming
 
 _REASONS = {
     200: b"OK",
@@ -67,6 +68,7 @@ class Http1:
         self._quiet_since_s = hub.now_s()
         self._messages = 0
         self._stalled_since_s: float | None = None
+        self._stream: Stream | None = None  # the answer that is under way and does not end
         self._start_message()
 
     def _start_message(self) -> None:
@@ -208,11 +210,49 @@ class Http1:
     def _handle(self, request: Request, *, keep_alive: bool) -> None:
         method, size = request.method, len(request.body)
 
-        def respond(response: Response) -> None:
+        def respond(response: Response | Streaming) -> None:
             self._hub.release_body(size)
+            if isinstance(response, Streaming):
+                self._begin_stream(response)
+                return
             self._respond(response, method, keep_alive=keep_alive)
 
         self._hub.dispatch(request, respond)
+
+    def _begin_stream(self, streaming: Streaming) -> None:
+        """Begin an answer in chunks, the last one of this connection."""
+        if self._transport.is_closing() or self._ending:
+            streaming.stream.lost()
+            self._transport.close()
+            return
+        self._finished = True
+        self._drop()
+        self._stream = streaming.stream
+        named = b"x-fauna-stream-id: %s\r\n" % streaming.stream.id.encode()
+        end = b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        self._transport.write(_head(streaming.status, JSON) + named + end)
+        streaming.stream.begin(self)
+
+    # ------------------------------------------------------------ streams.Sink
+
+    @property
+    def full(self) -> bool:
+        return self._paused
+
+    def write(self, data: bytes) -> None:
+        """Write a chunk."""
+        self._transport.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def end(self) -> None:
+        """End the answer and, once it is written, the connection."""
+        self._transport.write(b"0\r\n\r\n")
+        self.cut()
+
+    def cut(self) -> None:
+        self._stream = None
+        self._transport.close()
+
+    # ------------------------------------------------------------ answers that end
 
     def _respond(self, response: Response, method: str, *, keep_alive: bool) -> None:
         self._answering = False
@@ -262,6 +302,8 @@ class Http1:
     def resume(self) -> None:
         self._paused = False
         self._stalled_since_s = None
+        if self._stream is not None:
+            self._stream.drained()
         self._pump()
         self._read_or_wait()
 
@@ -279,7 +321,7 @@ class Http1:
 
     def eof(self) -> bool:
         """The client sends no more; return whether to keep the connection for its answers."""
-        waiting = self._answering or bool(self._queue)
+        waiting = self._stream is None and (self._answering or bool(self._queue))
         self._hub.release_body(self._body_bytes)
         self._body_bytes = 0
         self._finished = self._ending = True
@@ -301,6 +343,8 @@ class Http1:
 
     def lost(self) -> None:
         """The connection is gone; answers that still come go nowhere."""
+        if self._stream is not None:
+            self._stream.lost()
         self._hub.release_body(self._body_bytes)
         self._body_bytes = 0
         self._finished = True

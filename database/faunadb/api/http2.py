@@ -20,6 +20,7 @@ import msgspec
 from faunadb.api.bodies import Response
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
+from faunadb.api.streams import Stream, Streaming
 
 PREFACE_BYTES = 24
 _FRAME_BYTES_MAX = 16_384  # the protocol's default, which we keep
@@ -39,6 +40,26 @@ class _Stream(msgspec.Struct):
     body_bytes: int = 0
 
 
+class Flow:
+    """Where the bytes of one stream of events go: implements `streams.Sink`."""
+
+    def __init__(self, connection: "Http2", stream_id: int) -> None:
+        self._connection, self._stream_id = connection, stream_id
+
+    @property
+    def full(self) -> bool:
+        return self._connection.flow_full(self._stream_id)
+
+    def write(self, data: bytes) -> None:
+        self._connection.flow_write(self._stream_id, data)
+
+    def end(self) -> None:
+        self._connection.flow_end(self._stream_id)
+
+    def cut(self) -> None:
+        self._connection.flow_cut(self._stream_id)
+
+
 class Http2:
     """The state of one connection; `front.Front` carries its bytes."""
 
@@ -49,6 +70,7 @@ class Http2:
         self._streams: dict[int, _Stream] = {}
         self._unsent: dict[int, memoryview] = {}
         self._unsent_bytes = 0
+        self._flows: dict[int, Stream] = {}  # answers that go on
         self._in_flight = 0
         self._resets = 0
         self._skip, self._head = PREFACE_BYTES, b""  # of the frame that is coming in
@@ -166,9 +188,12 @@ class Http2:
         stream.chunks = []
         self._in_flight += 1
 
-        def respond(response: Response) -> None:
+        def respond(response: Response | Streaming) -> None:
             self._in_flight -= 1
             self._hub.release_body(size)
+            if isinstance(response, Streaming):
+                self._begin_flow(stream_id, response)
+                return
             self._respond(stream_id, response, head_only=stream.method == "HEAD")
 
         self._hub.dispatch(request, respond)
@@ -196,6 +221,9 @@ class Http2:
             self._release(stream)
         unsent = self._unsent.pop(stream_id, None)
         self._unsent_bytes -= len(unsent) if unsent is not None else 0
+        flow = self._flows.pop(stream_id, None)
+        if flow is not None:
+            flow.lost()
         self._quiet_since_s = self._hub.now_s()
 
     def _release(self, stream: _Stream) -> None:
@@ -216,32 +244,80 @@ class Http2:
         body = b"" if head_only else response.body
         self._h2.send_headers(stream_id, headers, end_stream=not body)
         if body:
-            self._unsent[stream_id] = memoryview(body)
-            self._unsent_bytes += len(body)
-            self._progress_s = self._hub.now_s()
-            self._send_body(stream_id)
-            if self._unsent_bytes > self._limits.answers_bytes_max:
-                self._close(_ERROR.ENHANCE_YOUR_CALM)
+            self._add_body(stream_id, body)
         else:
             self._forget(stream_id)
+            self._schedule_flush()
+
+    def _begin_flow(self, stream_id: int, streaming: Streaming) -> None:
+        """Begin an answer that goes on."""
+        if self._closed or stream_id not in self._streams:
+            streaming.stream.lost()
+            return
+        headers = [(":status", str(streaming.status)), *streaming.headers]
+        self._h2.send_headers(stream_id, headers)
+        self._flows[stream_id] = streaming.stream
+        self._schedule_flush()
+        streaming.stream.begin(Flow(self, stream_id))
+
+    def _add_body(self, stream_id: int, data: bytes) -> None:
+        """Append to an answer, and send what the client takes."""
+        waiting = self._unsent.get(stream_id)
+        self._unsent[stream_id] = memoryview(data if waiting is None else bytes(waiting) + data)
+        if not self._unsent_bytes:
+            self._progress_s = self._hub.now_s()
+        self._unsent_bytes += len(data)
+        self._send_body(stream_id)
+        if self._unsent_bytes > self._limits.answers_bytes_max:
+            self._close(_ERROR.ENHANCE_YOUR_CALM)
         self._schedule_flush()
 
     def _send_body(self, stream_id: int) -> None:
         """Send as much of an answer as the client's window takes."""
-        unsent = self._unsent[stream_id]
+        unsent = self._unsent.get(stream_id)
+        if unsent is None:
+            return
+        goes_on = stream_id in self._flows
         while unsent:
             room = self._h2.local_flow_control_window(stream_id)
             count = min(room, self._h2.max_outbound_frame_size, len(unsent))
             if count <= 0:
                 break
-            last = count == len(unsent)
+            last = count == len(unsent) and not goes_on
             self._h2.send_data(stream_id, bytes(unsent[:count]), end_stream=last)
             unsent = unsent[count:]
             self._unsent_bytes -= count
             self._progress_s = self._hub.now_s()
         self._unsent[stream_id] = unsent
         if not unsent:
+            del self._unsent[stream_id]
+            if goes_on:
+                self._flows[stream_id].drained()
+            else:
+                self._forget(stream_id)
+
+    # ------------------------------------------------------------ what a flow asks
+
+    def flow_full(self, stream_id: int) -> bool:
+        return self._paused or stream_id in self._unsent
+
+    def flow_write(self, stream_id: int, data: bytes) -> None:
+        if not self._closed and stream_id in self._flows:
+            self._add_body(stream_id, data)
+
+    def flow_end(self, stream_id: int) -> None:
+        """End an answer once all of it is sent."""
+        if self._closed or self._flows.pop(stream_id, None) is None:
+            return
+        if stream_id not in self._unsent:
+            self._h2.end_stream(stream_id)
             self._forget(stream_id)
+        self._schedule_flush()
+
+    def flow_cut(self, stream_id: int) -> None:
+        """Break an answer off, as an error of ours: a driver asks again."""
+        if not self._closed and self._flows.pop(stream_id, None) is not None:
+            self._reset(stream_id, _ERROR.INTERNAL_ERROR)
 
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
@@ -274,6 +350,8 @@ class Http2:
 
     def resume(self) -> None:
         self._paused = False
+        for flow in list(self._flows.values()):
+            flow.drained()
         if not self._transport.is_closing():
             self._transport.resume_reading()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from faunadb.api.bodies import Response, refusal
 from faunadb.api.limits import Limits
 from faunadb.api.routes import Request, Respond, Routes
+from faunadb.api.streams import Streaming, Streams
 from faunadb.errors import RequestTooLarge, TooManyPending
 
 DURATIONS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -40,7 +41,7 @@ class Hub:
         self.requests_in_flight += 1
         began_s = self.now_s()
 
-        def done(response: Response) -> None:
+        def done(response: Response | Streaming) -> None:
             self.requests_in_flight -= 1
             seconds = self.now_s() - began_s
             self.durations[bisect_left(DURATIONS_S, seconds)] += 1
@@ -48,6 +49,10 @@ class Hub:
             respond(response)
 
         self._routes.handle(request, done)
+
+    @property
+    def streams(self) -> Streams:
+        return self._routes.streams
 
     def reserve_body(self, size_bytes: int) -> bool:
         """Count bytes of a body that must be held; False when there is no room for them."""

@@ -20,4 +20,7 @@ class Limits:
     idle_s: float = 75.0  # a kept-alive connection without a request
     request_s: float = 30.0  # from the first byte of a request to its last: stops a slow loris
     write_s: float = 30.0  # a client that does not read its answer
+    streams_max: int = 10_000  # of /stream/1; the original's 50,000 for a member of many cores
+    stream_changes_max: int = 4096  # that wait while the client does not read: 32 KiB a stream
+    stream_status_s: float = 300.0  # a quiet stream says how far it is (schema.md §9)
     linger_s: float = 2.0  # how long a refused upload is read and thrown away

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from faunadb.node.followers import Follower
 from faunadb.node.query import Query, Reply
 from faunadb.node.report import (
     ClientCluster,
@@ -27,6 +28,7 @@ from faunadb.node.report import (
     OpenAsked,
     TransferAsked,
 )
+from faunadb.store.changes import Stretch
 
 PingScope = Literal["node", "read", "write", "all"]
 
@@ -43,6 +45,20 @@ class Database(Protocol):
     def submit(self, query: Query, reply: Reply) -> None:
         """Evaluate `query` and call `reply` once; never raises."""
         ...
+
+    def read_here(self, query: Query, reply: Reply) -> None:
+        """Answer a query for events from what this member has applied, without a leader."""
+        ...
+
+    def applied_ts(self) -> int:
+        """Return the time of the last transaction that this member applied, in microseconds."""
+        ...
+
+    def watch(self, stretch: Stretch, follower: Follower) -> None:
+        """Tell `follower` what each transaction writes there, from the next that is applied."""
+        ...
+
+    def unwatch(self, stretch: Stretch, follower: Follower) -> None: ...
 
     def ping(self, scope: PingScope) -> bool:
         """Return whether this member can serve: node always, read with data, write with leader."""

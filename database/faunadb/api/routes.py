@@ -11,8 +11,10 @@ import msgspec
 
 from faunadb.api.auth import Authenticator, prove
 from faunadb.api.bodies import JSON, Response, protocol_error, query_response, refusal
+from faunadb.api.feeds import feed_query, feed_response, stream_query
 from faunadb.api.options import read_options
 from faunadb.api.ports import Database, PingScope
+from faunadb.api.streams import Streaming, Streams
 from faunadb.errors import FaunaError, InvalidRequest
 from faunadb.fql.tagged import Format
 from faunadb.node.query import Outcome, Query
@@ -43,14 +45,15 @@ class Request(msgspec.Struct):
     body: bytes
 
 
-Respond = Callable[[Response], None]
+Respond = Callable[[Response | Streaming], None]
 
 
 class Routes:
     """The client port's paths on one database."""
 
-    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator, streams: Streams) -> None:
         self._database, self._authenticator = database, authenticator
+        self.streams = streams
 
     def handle(self, request: Request, respond: Respond) -> None:
         """Answer `request`; never raises for anything that a client sends."""
@@ -69,8 +72,30 @@ class Routes:
             respond(self._ping(query_string))
         elif path == "/cluster/1":
             self._for_believed(request, respond, self._cluster)
+        elif path == "/feed/1":
+            self._feed(request, respond)
+        elif path == "/stream/1":
+            self._stream(request, respond)
         else:
             self._not_built(path, request, respond)
+
+    def _feed(self, request: Request, respond: Respond) -> None:
+        try:
+            caller = self._authenticator.caller(request.headers.get("authorization"))
+            query = feed_query(request.body, read_options(request.headers), caller)
+        except FaunaError as error:
+            respond(refusal(error))
+            return
+        self._database.submit(query, lambda outcome: respond(feed_response(outcome)))
+
+    def _stream(self, request: Request, respond: Respond) -> None:
+        try:
+            caller = self._authenticator.caller(request.headers.get("authorization"))
+            query = stream_query(request.body, read_options(request.headers), caller)
+        except FaunaError as error:
+            respond(refusal(error))
+            return
+        self.streams.start(query, respond)
 
     def _query(self, request: Request, respond: Respond) -> None:
         headers = request.headers

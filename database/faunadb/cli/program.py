@@ -24,6 +24,7 @@ from faunadb.disk.flusher import Flusher
 from faunadb.disk.wal_thread import WalThread
 from faunadb.errors import Corrupt, TooManyPending
 from faunadb.net.tls import split_name
+from faunadb.node.followers import Follower
 from faunadb.node.language import Language
 from faunadb.node.member import Member
 from faunadb.node.node import Node
@@ -36,6 +37,7 @@ from faunadb.node.world import SystemChance, SystemClock
 from faunadb.raft.core import Core
 from faunadb.raft.events import Role, Token
 from faunadb.raft.state import CoreConfig, Restored
+from faunadb.store.changes import Stretch
 from faunadb.store.ports import KeyValue
 
 TRANSFER_S = 1.0
@@ -183,6 +185,22 @@ class MemberDatabase:
             reply(TooManyPending("This member waits to be added to a cluster.", retry_after_s=1))
         else:
             self.node.submit(query, reply)
+
+    def read_here(self, query: Query, reply: Reply) -> None:
+        running = self.running
+        assert running is not None, "a stream begins with a query"
+        running.node.act(lambda: running.state.read_here(query, reply))
+
+    def applied_ts(self) -> int:
+        return self.running.state.last_ts if self.running is not None else 0
+
+    def watch(self, stretch: Stretch, follower: Follower) -> None:
+        assert self.running is not None, "a stream begins with a query"
+        self.running.state.followers.add(stretch, follower)
+
+    def unwatch(self, stretch: Stretch, follower: Follower) -> None:
+        if self.running is not None:
+            self.running.state.followers.remove(stretch, follower)
 
     def members(self) -> ClientCluster | None:
         """Return whom clients may ask; all members use the same client port."""

@@ -14,6 +14,8 @@ import sys
 import threading
 from pathlib import Path
 
+from faunadb.codec import Answer
+from faunadb.definitions import Schema
 from faunadb.disk.engine import LmdbEngine
 from faunadb.disk.ports import DATA_NAME
 from faunadb.errors import FaunaError, InvalidRequest, TooManyPending
@@ -25,8 +27,9 @@ from faunadb.fql.budget import (
     OverBudget,
 )
 from faunadb.node.faults import encode_fault
+from faunadb.node.feeds import DEADLINE_SHARE
 from faunadb.node.jobs import LENGTH, Job, JobDone, decode_job, encode_frame
-from faunadb.node.language import Language
+from faunadb.node.language import At, Language
 from faunadb.node.sliced import SLICE_S, SlicedReader
 from faunadb.node.world import SystemChance, SystemClock
 from faunadb.store.bookkeeping import read_bookkeeping
@@ -90,11 +93,21 @@ class _Worker:
         reader = self._reader = SlicedReader(engine, SystemClock())
         ids = self._ids.setdefault(job.worker, IdSource(job.worker))
         try:
+            if job.query.feed is not None:
+                return JobDone(self._feed(job, schema, reader))
             view = self._language.view(reader, schema, job.ts, ids.draw)
             answer = self._language.answer(job.query, view, Budget(STEPS_IN_WORKER, deep=True))
             return JobDone(answer, view.effects(base, job.term) if job.term else None)
         finally:
             reader.close()
+
+    def _feed(self, job: Job, schema: Schema, reader: SlicedReader) -> Answer:
+        """Return a page; it ends a little before the time that is left for it."""
+        clock = SystemClock()
+        end_s = clock.monotonic_s() + job.query.timeout_ms / 1000 * DEADLINE_SHARE
+        budget = Budget(STEPS_IN_WORKER, deep=True)
+        at = At(job.ts, budget, lambda: clock.monotonic_s() >= end_s)
+        return self._language.feed(job.query, schema, reader, at)
 
     def _open(self, state: str) -> LmdbEngine:
         if self._engine is None or self._engine.path != state:

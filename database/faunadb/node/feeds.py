@@ -48,6 +48,7 @@ from faunadb.store.transaction import QueryView
 from faunadb.values import Time
 
 PAGE_BYTES_MAX = 8 * 1024 * 1024  # a page that has as much is full; one event may have that alone
+STREAM_PAGE_BYTES_MAX = 256 * 1024  # of what a stream sends before it looks whether it was taken
 DEADLINE_SHARE = 0.95  # of its time after which a page ends with what it has (schema.md §9)
 
 CHANGE_STEPS = 200  # two looks at a document and the encoding of an event
@@ -148,7 +149,7 @@ class _Page:
     def fill(self) -> None:
         """Look at one change after the other until the page is full or nothing is left."""
         horizon = horizon_of(self._collection(), self._reading.ts)
-        if self._place.ts < horizon:
+        if self._asked.changes is None and self._place.ts < horizon:
             text = (
                 f"Stream start time {_time(self._place.ts)} is too far in the past. "
                 "Recreate the stream and try again."
@@ -182,7 +183,7 @@ class _Page:
     def _is_full(self) -> bool:
         return (
             len(self._events) >= self._asked.page_size
-            or self._bytes >= PAGE_BYTES_MAX
+            or self._bytes >= (STREAM_PAGE_BYTES_MAX if self._asked.stream else PAGE_BYTES_MAX)
             or self._reading.is_late()
         )
 

@@ -28,6 +28,7 @@ from faunadb.fql.runtime import Context
 from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
 from faunadb.fql.template import ValueInQueryRefused, decode_request
 from faunadb.fql.view import View
+from faunadb.node.feeds import Reading, answer_feed
 from faunadb.node.query import Query
 from faunadb.store.ports import Reader
 from faunadb.store.transaction import QueryView
@@ -57,6 +58,14 @@ class Stats(msgspec.Struct):
     storage_bytes_read: int = 0
     storage_bytes_write: int = 0
     rate_limits_hit: tuple[str, ...] = ()
+
+
+class At(msgspec.Struct, frozen=True):
+    """A snapshot, what may be spent on it, and whether it is time to stop."""
+
+    ts: int
+    budget: Budget
+    is_late: Callable[[], bool]
 
 
 class Language:
@@ -110,6 +119,27 @@ class Language:
         return QueryView(
             reader, schema, snapshot_ts=ts, draw_id=draw_id, compute=computer(schema, STORED)
         )
+
+    def feed(self, query: Query, schema: Schema, reader: Reader, at: At) -> Answer:
+        """Return a page of events, or how a source is followed; a 401 as `context` does.
+
+        Raises `InvalidRequest`, `OverBudget`.
+        """
+        assert query.feed is not None
+        view = self.view(reader, schema, at.ts, _no_id)
+        context = self.context(query, view, at.budget)
+        if isinstance(context, Answer):
+            return context
+        reading = Reading(
+            reader=reader,
+            schema=schema,
+            context=context,
+            view_at=lambda ts: self.view(reader, schema, ts, _no_id),
+            ts=at.ts,
+            budget=at.budget,
+            is_late=at.is_late,
+        )
+        return Answer(200, answer_feed(query.feed, reading), "", at.ts, schema.version)
 
     def context(self, query: Query, view: View, budget: Budget) -> Context | Answer:
         """Return who asks `query`, with which rights as `view` knows them; else a 401.
@@ -214,6 +244,10 @@ class _SchemaKey:
 
     def __hash__(self) -> int:
         return hash((self.schema.scope, self.schema.version))
+
+
+def _no_id(now_us: int) -> int:
+    raise AssertionError(f"what only reads drew an id at {now_us}")
 
 
 def _compile(text: str, key: _SchemaKey, names: tuple[str, ...]) -> Program:

@@ -12,6 +12,7 @@ import msgspec
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import FaunaError
 from faunadb.fql.credentials import Claim
+from faunadb.node.asked import FeedAsked
 
 ATTEMPTS_DEFAULT = 5
 HOLD_WITHOUT_LEADER_S = 5.0
@@ -42,6 +43,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True):
     typecheck: bool = False
     request: RequestId | None = None
     attempt: int = 1  # above 1: an earlier sending may still be on its way somewhere
+    feed: FeedAsked | None = None  # events of a source instead of a program: `body` is empty
 
 
 class NotReadOnly(Exception):

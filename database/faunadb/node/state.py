@@ -14,8 +14,9 @@ from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_pay
 from faunadb.errors import DeadlineExceeded, InvalidRequest
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.fql.identity import proven
-from faunadb.machine import Hashed, Machine
-from faunadb.node.language import Language, fill
+from faunadb.machine import Applied, Hashed, Machine
+from faunadb.node.followers import Followers
+from faunadb.node.language import At, Language, fill
 from faunadb.node.leader import Tip
 from faunadb.node.ports import Clock
 from faunadb.node.query import NotReadOnly, Outcome, Query
@@ -48,6 +49,7 @@ class AppliedState:
         self._hashes: dict[Index, bytes] = {}
         self._new_hashes: list[tuple[Index, bytes]] = []
         self._ids: IdSource | None = None
+        self.followers = Followers()
         self.reopen(kv)
 
     def reopen(self, kv: KeyValue) -> None:
@@ -55,6 +57,7 @@ class AppliedState:
         self._kv = kv
         self._machine = Machine(kv)
         self._schemas = SchemaCache()
+        self.followers.swapped()
 
     @property
     def applied(self) -> Index:
@@ -74,6 +77,8 @@ class AppliedState:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         for outcome in self._machine.apply(entries):
+            if isinstance(outcome, Applied):
+                self.followers.applied(outcome.transaction.ts, outcome.transaction.writes)
             if isinstance(outcome, Hashed):
                 self._hashes[Index(outcome.index)] = outcome.state_hash
                 self._new_hashes.append((Index(outcome.index), outcome.state_hash))
@@ -127,6 +132,8 @@ class AppliedState:
                 view = self._language.view(reader, schema, now_us, _no_id)
                 if proven(view, claim) is None:
                     return True  # a wrong secret costs no compilation; `read_at` knows for certain
+        if query.feed is not None:
+            return True
         if self._language.is_large(query):
             return False
         prepared = self._language.prepare(query, schema)
@@ -151,6 +158,16 @@ class AppliedState:
         else:
             done(outcome)
 
+    def read_here(self, query: Query, done: Callable[[Outcome], None]) -> None:
+        """Answer a query for events as of the last transaction that is applied here."""
+        assert query.feed is not None, "a program needs a read point"
+
+        def came(outcome: Outcome | NotReadOnly) -> None:
+            assert not isinstance(outcome, NotReadOnly)
+            done(outcome)
+
+        self.read_at(query, self.last_ts, self._clock.monotonic_s() + query.timeout_ms / 1000, came)
+
     def take_hashes(self) -> list[tuple[Index, bytes]]:
         """Hand over the state hashes that were computed since the last call."""
         hashes, self._new_hashes = self._new_hashes, []
@@ -162,6 +179,9 @@ class AppliedState:
     def _read(self, query: Query, ts: int) -> Outcome | NotReadOnly:
         with self._kv.read() as reader:
             schema = self._schemas.at(reader, query.caller.scope, ts)
+            if query.feed is not None:
+                at = At(ts, Budget(STEPS_ON_LOOP), _never_late)
+                return self._language.feed(query, schema, reader, at)
             view = self._language.view(reader, schema, ts, _no_id)
             budget = Budget(STEPS_ON_LOOP)
             context = self._language.context(query, view, budget)
@@ -188,6 +208,11 @@ class AppliedState:
             assert lease is not None, "a leader evaluates only once it holds a worker number"
             self._ids = IdSource(lease.worker)
         return self._ids.draw(now_us)
+
+
+def _never_late() -> bool:
+    """What fits into a turn of the loop takes no time."""
+    return False
 
 
 def _payload(entry: Entry) -> Payload | None:
