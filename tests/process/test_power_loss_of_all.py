@@ -35,7 +35,7 @@ from process.cluster import NO_ANSWER, Cluster, cluster, wait_until
 from process.recording import Event, Platter, Recorder, Tree, compile_recorder, read_events
 
 pytestmark = [pytest.mark.process, pytest.mark.new]
-MOMENTS = int(os.environ.get("POWER_LOSS_MOMENTS", "60"))
+MOMENTS = int(os.environ.get("POWER_LOSS_MOMENTS", "40"))
 SEED = int(os.environ.get("POWER_LOSS_SEED", "1"))
 MEMBERS = (1, 2, 3)
 CLIENTS, WRITES_MIN = 3, 200
