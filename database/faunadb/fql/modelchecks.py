@@ -24,7 +24,7 @@ from faunadb.fql.parser import (
     parse_type,
 )
 from faunadb.fql.program import nodes
-from faunadb.fql.rights import BUILT_IN_ROLES
+from faunadb.fql.rights import BUILT_IN_ROLES, listed
 from faunadb.fql.runtime import Runtime
 from faunadb.fql.syntax import Lambda, TypeApplication, TypeFunction, TypeName
 from faunadb.fql.view import Document
@@ -35,6 +35,7 @@ _ARITIES = {"read": (1,), "create": (1,), "delete": (1,), "history_read": (1,),
             "unrestricted_read": (1,), "write": (2, 3), "create_with_id": (1, 2),
             "history_write": (4,)}  # fmt: skip
 ACTIONS = frozenset(_ARITIES) | {"call"}
+ROLES_MAX = 64  # for the documents of one collection
 
 
 def parse_failure(
@@ -311,6 +312,7 @@ def _own_name(rt: Runtime, coll: int, data: Fields, old: Document | None) -> Fai
 
 def check_role(rt: Runtime, data: Fields, old: Document | None) -> list[Failure]:
     found = [*some(role_failure(data["name"]), _own_name(rt, SystemCollection.ROLE, data, old))]
+    found += _too_many_roles(rt, data, old)
     privileges = data.get("privileges")
     for item in privileges if isinstance(privileges, list) else [privileges] * bool(privileges):
         found += _privilege(item)
@@ -323,6 +325,28 @@ def check_role(rt: Runtime, data: Fields, old: Document | None) -> list[Failure]
                 lambda_failure(item["predicate"], (1,), ("membership", "predicate"), "*predicate*")
             )
     return found
+
+
+def _too_many_roles(rt: Runtime, data: Fields, old: Document | None) -> Iterator[Failure]:
+    """A request of an identity asks all roles of its collection: their number has a limit."""
+    wanted = members_of(data)
+    if not wanted:
+        return
+    counts = dict.fromkeys(wanted, 1)
+    for other in rt.view.scan(SystemCollection.ROLE):
+        rt.tick(1)
+        if old is None or other.id != old.id:
+            for resource in members_of(other.data) & wanted:
+                counts[resource] += 1
+    if max(counts.values()) > ROLES_MAX:
+        text = f"The maximum number of roles per resource ({ROLES_MAX}) have been exceeded."
+        yield (((),), text)
+
+
+def members_of(data: Fields) -> set[str]:
+    """Return the names of the collections whose documents may be members of a role."""
+    names = (item.get("resource") for item in listed(data.get("membership")))
+    return {name for name in names if isinstance(name, str)}
 
 
 def _privilege(item: Any) -> Iterator[Failure]:

@@ -83,6 +83,7 @@ _CHECKS: dict[int, Callable[[Runtime, Fields, Document | None], list[Failure]]] 
     SystemCollection.TOKEN: check_secret_owner,
     SystemCollection.CREDENTIAL: check_secret_owner,
 }
+_HASHES = frozenset({"secret_hash", "password_hash"})
 _NEVER_SHOWN = frozenset({"coll", "id", "ts"})
 
 
@@ -90,7 +91,10 @@ def create(rt: Runtime, coll: int, data: Fields) -> Doc:
     """`Collection.create(data)` and its kin."""
     allow_write(rt, "create", "create", coll)
     what = SYSTEM_NAMES[SystemCollection(coll)]
-    stored = checked(rt, coll, data, None, "create", what)
+    stored = to_stored(rt, data)
+    if coll == SystemCollection.COLLECTION and "history_days" in data:
+        stored["history_days"] = data["history_days"]  # null is not "absent": for ever
+    stored = checked(rt, coll, stored, None, "create", what)
     if coll in NAMED_COLLECTIONS:
         doc = Doc(coll, rt.view.next_definition_id(coll), name=stored["name"])
         if coll == SystemCollection.DATABASE:
@@ -105,19 +109,14 @@ def create(rt: Runtime, coll: int, data: Fields) -> Doc:
 
 
 def checked(
-    rt: Runtime, coll: int, data: Fields, old: Document | None, action: str, what: str
+    rt: Runtime, coll: int, stored: Fields, old: Document | None, action: str, what: str
 ) -> Fields:
     """Return the fields as they will be stored; raises `constraint_failure`."""
-    stored: Fields = to_stored(rt, data)
-    if coll == SystemCollection.COLLECTION and "history_days" in data:
-        stored["history_days"] = data["history_days"]  # null is not "absent": for ever
     failures: list[Failure] = [
         (((key,),), "Is a reserved field and cannot be used")
         for key in stored
         if key in _NEVER_SHOWN
     ]
-    password = stored.pop("password_hash", None)
-    hidden = stored.pop("secret_hash", None)
     failures += [
         ((path[1:],), text)
         for ((path,), text) in check(rt, parsed_type(_TYPES[SystemCollection(coll)]), stored, ("",))
@@ -126,10 +125,6 @@ def checked(
         failures += _CHECKS[coll](rt, stored, old)
     if failures:
         raise constraint(action, what, failures)
-    if password is not None:
-        stored["password_hash"] = password
-    if hidden is not None:
-        stored["secret_hash"] = hidden
     return without_status(coll, stored)
 
 
@@ -216,16 +211,14 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
     document = lookup(rt, Doc(doc.coll, doc.id, name=doc.name, cause=doc.cause))
     if document is None:
         raise missing(rt, doc, None)
-    hidden = {
-        key: value
-        for key, value in document.data.items()
-        if key in ("secret_hash", "password_hash", "global_id")
-    }
-    base = {} if whole else dict(document.data)
-    merged = patched(base, to_stored(rt, data, keep_nulls=True)) | hidden
+    hidden = {key: value for key, value in document.data.items() if key in _HASHES}
+    base = {key: value for key, value in document.data.items() if key not in _HASHES}
+    merged = patched({} if whole else base, to_stored(rt, data, keep_nulls=True))
+    if "global_id" in base:
+        merged["global_id"] = base["global_id"]
     if "history_days" in data:
         merged["history_days"] = data["history_days"]
-    stored = checked(rt, doc.coll, merged, document, "update", described(rt, doc))
+    stored = checked(rt, doc.coll, merged, document, "update", described(rt, doc)) | hidden
     fresh = Doc(doc.coll, document.id, name=None if doc.name is None else stored["name"])
     permit(
         rt,

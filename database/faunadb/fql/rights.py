@@ -95,7 +95,7 @@ def may_list(rt: Runtime, coll: int) -> bool:
 
 def may_see_some(rt: Runtime, coll: int, at: int | None) -> bool:
     """Return whether a scan of a collection at `at` can give the caller anything."""
-    if coll in (SystemCollection.TOKEN, SystemCollection.CREDENTIAL):
+    if coll in (SystemCollection.TOKEN, SystemCollection.CREDENTIAL) and rt.context.identity:
         return True
     return not _of_collection(rt, _reading(rt, at), coll).never
 
