@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import uvloop
@@ -14,12 +14,17 @@ from faunadb.api.limits import Limits
 from faunadb.api.ports import PingScope
 from faunadb.codec import Answer
 from faunadb.errors import InvalidRequest, QueryError
+from faunadb.fql.positions import encode_position
 from faunadb.fql.tagged import Format, encode_result
 from faunadb.fql.template import decode_request
+from faunadb.node.asked import FeedAsked, Opened
 from faunadb.node.followers import Follower, Followers
 from faunadb.node.query import Outcome, Query, Reply
 from faunadb.node.report import ClientCluster, ClientMember
-from faunadb.store.changes import Stretch
+from faunadb.store.changes import ORDINAL_MAX, Stretch, stretch_of_collection
+from faunadb.store.keys import document_prefix, suffix
+
+WATCHED = stretch_of_collection(0, 1024)
 
 
 class FakeDatabase:
@@ -30,6 +35,9 @@ class FakeDatabase:
         self.held: list[Reply] | None = None
         self.outcome: Outcome | None = None
         self.followers = Followers()
+        self.history: list[tuple[int, int, int]] = []
+        self.applied = 1000
+        self.padding = 0
         self.scopes = {"node", "read", "write", "all"}
         self.cluster: ClientCluster | None = ClientCluster(
             "ab" * 16, 1, 0, (ClientMember(1, "dev", "http://dev:8443", "voter", leader=True),)
@@ -43,6 +51,8 @@ class FakeDatabase:
             reply(self.outcome if self.outcome is not None else self.answer(query))
 
     def answer(self, query: Query) -> Outcome:
+        if query.feed is not None:
+            return self.feed(query.feed)
         form = Format(query.format)
         try:
             program = decode_request(query.body, form)
@@ -51,11 +61,34 @@ class FakeDatabase:
         data = encode_result([program.text, *program.values], form)
         return Answer(200, data, "", 1_700_000_000_000_001, 1_600_000_000_000_000)
 
+    def feed(self, asked: FeedAsked) -> Outcome:
+        """Every change is an event that shows its document's number, `padding` wide."""
+        if not asked.page_size:
+            opened = Opened(WATCHED.start, WATCHED.end, asked.start or (1000, ORDINAL_MAX))
+            return self._answer(msgspec.msgpack.encode(opened))
+        events = [
+            {"type": "add", "data": f"{doc_id:{self.padding}}", "txn_ts": ts}
+            for ts, _, doc_id in asked.changes or self.history
+        ]
+        last = asked.changes[-1][:2] if asked.changes else (self.applied_ts(), ORDINAL_MAX)
+        page = {"events": events, "cursor": encode_position(*last), "has_next": False, "stats": {}}
+        return self._answer(msgspec.json.encode(page))
+
+    @staticmethod
+    def _answer(data: bytes) -> Answer:
+        return Answer(200, data, "", 1_700_000_000_000_001, 1_600_000_000_000_000)
+
+    def happens(self, ts: int, *doc_ids: int) -> None:
+        """Apply a transaction that writes what streams watch."""
+        keys = [document_prefix(0, 1024, doc_id) + suffix(ts) for doc_id in doc_ids]
+        self.applied = ts
+        self.followers.applied(ts, [(key, b"") for key in keys])
+
     def read_here(self, query: Query, reply: Reply) -> None:
         self.submit(query, reply)
 
     def applied_ts(self) -> int:
-        return 1_700_000_000_000_000
+        return self.applied
 
     def watch(self, stretch: Stretch, follower: Follower) -> None:
         self.followers.add(stretch, follower)
@@ -117,6 +150,17 @@ class Running:
                 reply(self.database.answer(query))
 
         self._loop.call_soon_threadsafe(answer)
+
+    def on_loop(self, happens: Callable[[], object]) -> None:
+        """Let something happen on the loop, and wait until it has."""
+        done = threading.Event()
+
+        def run() -> None:
+            happens()
+            done.set()
+
+        self._loop.call_soon_threadsafe(run)
+        assert done.wait(10)
 
     def drain(self) -> None:
         asyncio.run_coroutine_threadsafe(self.front.drain(5), self._loop)
