@@ -1,17 +1,21 @@
 """Pages of events, from a token that a query made to the JSON of `/feed/1`."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from faunadb.codec import Answer
 from faunadb.errors import InvalidRequest
 from faunadb.fql.positions import decode_position as place
-from faunadb.node.asked import FeedAsked
-from faunadb.node.query import Outcome, Query
+from faunadb.node.asked import FeedAsked, Opened
+from faunadb.node.query import Caller, Outcome, Query
+from faunadb.store.changes import Change, Stretch
 from node_test_helpers.cluster import Cluster, Host
 
+ROOT = Caller()
 INDEXES = (
     "{byKind: {terms: [{field: 'kind'}], values: [{field: 'n'}]},"
     " tagged: {terms: [{field: 'tags', mva: true}]}}"
@@ -32,8 +36,8 @@ def token(host: Host, source: str) -> str:
     return found
 
 
-def ask(host: Host, asked: FeedAsked) -> Outcome:
-    answers = host.submit(Query(b"", feed=asked))
+def ask(host: Host, asked: FeedAsked, caller: Caller = ROOT) -> Outcome:
+    answers = host.submit(Query(b"", feed=asked, caller=caller))
     host.cluster.pump()
     (answer,) = answers
     return answer
@@ -268,3 +272,97 @@ def test_a_long_history_is_read_in_a_worker(host: Host) -> None:
 
     assert isinstance(answer, Answer)
     assert 600 == len(json.loads(answer.data)["events"])
+
+
+def test_the_right_to_read_is_part_of_the_set(host: Host) -> None:
+    """Losing it is a remove that shows what was readable, gaining it an add."""
+    host.data(
+        "Role.create({name: 'Reader',"
+        " privileges: {resource: 'C', actions: {read: 'doc => doc.n < 10'}}}); null"
+    )
+    found = token(host, "C.all().eventSource()")
+    for n in (2, 20, 30, 3):
+        host.data(f"C.byId('1')!.update({{n: {n}}})")
+    answer = ask(host, FeedAsked(found, 16), Caller(role="@role/Reader"))
+    assert isinstance(answer, Answer)
+    seen = [(e["type"], short(e["data"])) for e in json.loads(answer.data)["events"]]
+
+    assert [("update", ("1", 2)), ("remove", ("1", 2)), ("add", ("1", 3))] == seen
+    nobody = ask(host, FeedAsked(found, 16), Caller(role="client"))
+    assert isinstance(nobody, Answer)
+    assert [] == json.loads(nobody.data)["events"]
+
+
+def test_a_wrong_role_opens_no_feed(host: Host) -> None:
+    """As it opens no query."""
+    answer = ask(host, FeedAsked(token(host, "C.all().eventSource()"), 16), Caller(role="@role/No"))
+
+    assert isinstance(answer, Answer)
+    assert 401 == answer.http_status
+
+
+class Heard:
+    """Implements `node.followers.Follower`."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.broken_count = 0
+
+    def touched(self, changes: Sequence[Change]) -> None:
+        self.changes += changes
+
+    def broken(self) -> None:
+        self.broken_count += 1
+
+
+def opened(host: Host, source: str) -> Stretch:
+    answer = ask(host, FeedAsked(token(host, source), 0, stream=True))
+    assert isinstance(answer, Answer)
+    found = msgspec.msgpack.decode(answer.data, type=Opened)
+    return Stretch(found.start, found.end)
+
+
+def test_what_is_heard_is_what_history_says(host: Host) -> None:
+    """The same changes, in the same order, with the same places: pages and streams agree."""
+    sources = ("C.all()", "C.byKind('a')", "C.tagged('x')", "Set.single(C.byId('1'))")
+    heard = {source: Heard() for source in sources}
+    tokens = {}
+    for source in sources:
+        host.state.followers.add(opened(host, f"{source}.eventSource()"), heard[source])
+        tokens[source] = token(host, f"{source}.eventSource()")
+    host.data(
+        "Set.sequence(5, 9).forEach(i => C.create({id: i, kind: 'a', n: 9 - i, tags: ['x']}))"
+    )
+    host.data("C.byId('1')!.update({kind: 'b', tags: ['y', 'x', 'z']})")
+    host.data("C.byId('6')!.delete(); C.byId('5')!.update({n: 0}); null")
+    for source in sources:
+        changes = tuple(heard[source].changes)
+        live = page(host, tokens[source], page_size=100, changes=changes, stream=True)
+        past = page(host, tokens[source], page_size=100)
+        assert past["events"] == live["events"], source
+        assert past["events"]
+
+
+def test_who_follows_is_told_that_the_state_is_another_one(host: Host) -> None:
+    """Once; after a snapshot was installed nobody follows any more."""
+    heard = Heard()
+    host.state.followers.add(opened(host, "C.all().eventSource()"), heard)
+    host.state.reopen(host.kv)
+    host.state.reopen(host.kv)
+
+    assert 1 == heard.broken_count
+
+
+def test_a_follower_is_told_by_the_commits_that_it_applies() -> None:
+    """A member that does not lead tells those who follow on it."""
+    cluster = Cluster(size=3)
+    leader = cluster.elect()
+    leader.data("Collection.create({name: 'C'})")
+    cluster.tick(20)
+    other = next(host for host in cluster.hosts if host is not leader)
+    heard = Heard()
+    other.state.followers.add(opened(other, "C.all().eventSource()"), heard)
+    leader.data("C.create({id: '7'})")
+    cluster.tick(20)
+
+    assert [7] == [change.doc_id for change in heard.changes]
