@@ -1,4 +1,4 @@
-"""Every command of `docs/local-cluster.md` and `docs/development.md`, from the pages' own text.
+"""Every command of `docs/local-cluster.md` and its kin, from the pages' own text.
 
 The pages name fixed addresses, so each runs in a network namespace of its own; it gets a process
 namespace too, which ends all that a page started.
@@ -8,6 +8,7 @@ the network and runs outside. What stays (a server) is
 the last command of a terminal's block and begins with `faunadb serve`, `dev` or `archive`.
 """
 
+import json
 import os
 import re
 import shutil
@@ -118,6 +119,19 @@ def test_point_in_time(tmp_path: Path) -> None:
     assert '"archived_index":' in said
     assert '"beyond_archive"' in said or '"lost_after_index"' in said
     assert "Ada" in said.rpartition('"state_hash"')[2]
+
+
+def test_security(tmp_path: Path) -> None:
+    """Keys, roles, logins and scopes do what the page says of them."""
+    said = run_page("security.md", tmp_path).splitlines()
+
+    answers = [json.loads(line) for line in said if line[:1] == "{"]
+    assert ["permission_denied", "permission_denied", "invalid_secret", "unauthorized",
+            "permission_denied", "unauthorized"] == [
+        answer["error"]["code"] for answer in answers if "error" in answer
+    ]  # fmt: skip
+    assert [[3, 7], [12]] == [a["data"] for a in answers if isinstance(a.get("data"), list)]
+    assert [3, 0, 12, 3, 1] == [a["data"] for a in answers if isinstance(a.get("data"), int)]
 
 
 def test_development(tmp_path: Path) -> None:
