@@ -1,4 +1,4 @@
-"""The Python of the README, `docs/client.md` and `docs/drivers.md` runs when pasted."""
+"""The Python of the README and of the pages for clients in `docs/` runs when pasted."""
 
 import os
 import re
@@ -30,6 +30,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
         ("../README.md", r"\['hello'\]\n"),
         ("client.md", r"True 1\n\d+ Ada\n1\n1\n1 None\n\d+\n"),
         ("drivers.md", r"2\n"),
+        ("streams.md", r"add water the flowers\nadd water the flowers\n"),
     ],
 )
 def test_what_the_page_shows_runs(dev: Dev, page: str, shown: str) -> None:

@@ -145,3 +145,12 @@ def test_development(tmp_path: Path) -> None:
 
     assert '"data":"hello"' in said
     assert '"state": "member"' in said
+
+
+def test_streams(tmp_path: Path) -> None:
+    """A feed and a stream show the same two events, by curl."""
+    said = run_page("streams.md", tmp_path)
+
+    assert 2 == said.count('"type":"add"')
+    assert 2 == said.count('"type":"remove"')
+    assert '{"type":"status"' in said

@@ -28,6 +28,7 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         hub, disk = self._hub, self._disk
         yield _gauge("connections", "Client connections.", hub.connections)
+        yield _gauge("streams", "Open streams of events.", hub.streams.count)
         yield _gauge("requests_in_flight", "Requests taken.", hub.requests_in_flight)
         yield CounterMetricFamily("faunadb_requests", "Requests.", value=float(hub.requests_total))
         yield _durations(hub)
