@@ -39,7 +39,10 @@ class Shape:
         return self.database.status()
 
     def await_settled(self, count: int) -> Json:
-        """Wait until there are so many members, all Ready, and nothing is being done."""
+        """Wait until there are so many members, all Ready, and nothing is being done.
+
+        A pod that left and is stuck on a dead node stays for longer than that.
+        """
 
         def settled() -> Json | None:
             resource = self.database.resource()
@@ -47,8 +50,7 @@ class Shape:
             seen = status.get("observedGeneration") == resource["metadata"]["generation"]
             shape = (status.get("voters"), status.get("learners"))
             ready = condition(status, "Ready") == "True" and "operation" not in status
-            pods = len(self.database.pods()) == count
-            return status if seen and ready and pods and shape == SHAPES[count] else None
+            return status if seen and ready and shape == SHAPES[count] else None
 
         try:
             return await_that(f"{count} members", settled, seconds_max=HANG_SECONDS, every=0.2)
@@ -85,6 +87,11 @@ class Shape:
         if quarantined is None:
             return found
         return aside if quarantined else [claim for claim in found if claim not in aside]
+
+    def received_snapshot(self, member: str) -> bool:
+        """Whether what a member has began with a snapshot of another one."""
+        space, faults = self.database.namespace, self.database.cluster.faults
+        return bool(faults.found(space, f"data-{member}", "snap-*/RECEIVED"))
 
     def events(self) -> list[str]:
         """The reasons of the events, oldest first."""

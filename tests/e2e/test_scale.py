@@ -1,15 +1,21 @@
 """Members come and go by `kubectl scale`, under load, and a person may change their mind."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from e2e.backups import fill
 from e2e.shapes import QUICK, Shape, under_load
 from kind_test_helpers import product
-from kind_test_helpers.product import Database
+from kind_test_helpers.cluster import Cluster
+from kind_test_helpers.product import Database, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.new]
+
+MEGABYTES = 300  # the log is cut after 256 MiB: who joins then is sent a snapshot
+ZONE = "topology.kubernetes.io/zone"
 
 
 @pytest.fixture
@@ -37,6 +43,57 @@ def test_by_kubectl_scale(shape: Shape) -> None:
     reasons = shape.events()
     assert {"MemberAdded", "MemberPromoted", "MemberRemoved", "VolumeQuarantined"} <= set(reasons)
     assert reasons.count("MemberRemoved") == reasons.count("VolumeQuarantined") == len(aside)
+
+
+def test_members_with_much_data(shape: Shape) -> None:
+    """3 to 5 and back to 3 with 300 MB of documents: who joins is sent a snapshot under load."""
+    seconds = fill(shape.database, MEGABYTES)
+    print(f"\n{MEGABYTES} MB in {seconds:.0f} s: {MEGABYTES / seconds:.1f} MB/s")
+    before = set(shape.voters())
+    with under_load(shape.database, "much-data") as workload:
+        shape.scale(5)
+        shape.await_settled(5)
+        for new in set(shape.voters()) - before:
+            assert shape.received_snapshot(new), new
+        workload.run_until(writes=50)
+        shape.scale(3)
+        shape.await_settled(3)
+
+
+@pytest.fixture
+def zones(kubernetes: Cluster) -> Iterator[dict[str, str]]:
+    """Three zones of two nodes each; then the zones of before."""
+    before = {
+        node["metadata"]["name"]: node["metadata"]["labels"][ZONE]
+        for node in kubernetes.api.items("/api/v1/nodes")
+    }
+    now = {name: "abc"[at % 3] for at, name in enumerate(sorted(before))}
+    try:
+        _put(kubernetes, now)
+        yield now
+    finally:
+        _put(kubernetes, before)
+
+
+def _put(kubernetes: Cluster, zones: dict[str, str]) -> None:
+    for node, zone in zones.items():
+        kubernetes.kubectl("label", "--overwrite", "node", node, f"{ZONE}={zone}")
+
+
+def test_zones(zones: dict[str, str], installed: Database) -> None:
+    """Members are spread over three zones, and the first to leave is of the fullest one."""
+    spread = {"zoneSpread": "Required"}
+    installed.create(product.manifest(installed.cluster, updateStrategy=QUICK, scheduling=spread))
+    installed.await_ready()
+    shape = Shape(installed)
+    with under_load(installed, "zones"):
+        for count, expected in ((3, [1, 1, 1]), (5, [1, 2, 2]), (3, [1, 1, 1])):
+            shape.scale(count)
+            status = shape.await_settled(count)
+            held = Counter(zones[member["node"]] for member in status["members"])
+            assert expected == sorted(held.values())
+            assert "True" == condition(status, "TopologySatisfied")
+            print(f"{count} members: {dict(held)}")
 
 
 def learner(shape: Shape) -> bool:

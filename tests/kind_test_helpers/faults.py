@@ -214,6 +214,11 @@ class Faults:
         node, path = self._volume(namespace, claim)
         node.run("find", f"{path}/{folder}", "-mindepth", "1", "-delete")
 
+    def found(self, namespace: str, claim: str, pattern: str) -> list[str]:
+        """The paths in a claim's volume that fit a pattern of find."""
+        node, path = self._volume(namespace, claim)
+        return node.run("find", path, "-path", f"{path}/{pattern}").split()
+
     @contextlib.contextmanager
     def full(self, namespace: str, claim: str, *, leave_bytes: int = 0) -> Iterator[None]:
         """Fill the disk of a claim of the capped class, save some bytes."""
