@@ -17,6 +17,7 @@ from faunadb.api.front import Front
 from faunadb.cli.opening import Opening
 from faunadb.cli.program import MemberDatabase, RunningMember
 from faunadb.cli.settings import Address, MemberSettings
+from faunadb.disk.crashes import report_crashes
 from faunadb.raft.entries import Configuration, MemberId
 from faunadb.raft.messages import Message
 
@@ -56,6 +57,7 @@ async def run_dev(settings: MemberSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     began_s = time.monotonic()
     opening = Opening(settings)
+    report_crashes(opening.path)
     running = RunningMember(
         settings, opening, opening.open() or opening.found(), NoPeers(), transfer=None
     )

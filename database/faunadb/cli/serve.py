@@ -28,6 +28,7 @@ from faunadb.cli.opening import Opening, describe
 from faunadb.cli.program import MemberDatabase, RunningMember
 from faunadb.cli.settings import MemberSettings, RecoverSingle
 from faunadb.cli.transfers import IncomingSnapshots, OutgoingSnapshot
+from faunadb.disk.crashes import report_crashes
 from faunadb.disk.directory import DataDirectory
 from faunadb.disk.engine import LmdbEngines
 from faunadb.disk.snapshots import Snapshot
@@ -80,6 +81,7 @@ class MemberServer(Reports):
         listen, admin = self._settings.client_listen, self._settings.admin_listen
         assert admin is not None
         self._log.line("start", version=self._version, data=str(self._settings.data_dir))
+        report_crashes(self._opening.path)
         opened = self._opening.open()
         await self._admin.start(admin.host, admin.port, self._credentials.admin_server)
         await self._front.start(listen.host, listen.port)
@@ -184,6 +186,7 @@ class MemberServer(Reports):
             self.removed = True
             if self.node is not None:
                 self.node.stop()
+            self._front.hub.streams.cut_all()
         elif refusal.reason is Reason.WRONG_NONCE:
             halt(IDENTITY_OR_CORRUPTION, "wrong-nonce", f"member {member}: {refusal.detail}")
 

@@ -166,7 +166,10 @@ class LmdbReader:
         self._txn.abort()
 
     def get(self, key: bytes) -> bytes | None:
-        stored = self._txn.get(key)
+        try:
+            stored = self._txn.get(key)
+        except _BROKEN as problem:
+            raise _as_corrupt(problem) from problem
         return None if stored is None else _open_value(key, stored)
 
     def scan(
@@ -200,6 +203,8 @@ class LmdbWriter(LmdbReader):
             return
         try:
             self._txn.commit()
+        except _BROKEN as error:
+            raise _as_corrupt(error) from error
         except lmdb.Error as error:
             raise _as_oserror(error) from error
         self._engine.wrote(self._byte_count)
@@ -208,6 +213,8 @@ class LmdbWriter(LmdbReader):
         stored = [(key, _close_value(key, value)) for key, value in pairs]
         try:
             self._txn.cursor().putmulti(stored)
+        except _BROKEN as problem:
+            raise _as_corrupt(problem) from problem
         except lmdb.Error as problem:
             raise _as_oserror(problem) from problem
         self._byte_count += sum(len(key) + len(value) for key, value in stored)
@@ -216,6 +223,8 @@ class LmdbWriter(LmdbReader):
         try:
             for key in keys:
                 self._txn.delete(key)
+        except _BROKEN as problem:
+            raise _as_corrupt(problem) from problem
         except lmdb.Error as problem:
             raise _as_oserror(problem) from problem
 
@@ -273,7 +282,7 @@ def walk(path: Path) -> int:
 def _read_slice(txn: Any, after: bytes) -> tuple[int, bytes]:
     """Check pairs behind the key `after`; return how many, and the last key."""
     count, size, last = 0, 0, after
-    for key, value in _scan(txn, after, None, reverse=False):
+    for key, value in _walk_pairs(txn, after, None, reverse=False):
         if key == after:
             continue
         count, size, last = count + 1, size + len(value), key
@@ -327,6 +336,15 @@ def _open_copy(path: Path) -> Any:
 def _scan(
     txn: Any, start: bytes, end: bytes | None, *, reverse: bool
 ) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        yield from _walk_pairs(txn, start, end, reverse=reverse)
+    except _BROKEN as problem:
+        raise _as_corrupt(problem) from problem
+
+
+def _walk_pairs(
+    txn: Any, start: bytes, end: bytes | None, *, reverse: bool
+) -> Iterator[tuple[bytes, bytes]]:
     cursor = txn.cursor()
     if reverse:
         found = cursor.set_range(end) if end is not None else False
@@ -355,6 +373,10 @@ def _open_value(key: bytes, stored: bytes) -> bytes:
     if crc32c(value, crc32c(key)) != int.from_bytes(stored[:CRC_BYTES], "little"):
         raise Corrupt("state", f"the value of key {key.hex()} does not match its checksum")
     return value
+
+
+def _as_corrupt(problem: Exception) -> Corrupt:
+    return Corrupt("state", f"a page of the state is broken: {problem}")
 
 
 def _as_oserror(problem: Exception) -> OSError:

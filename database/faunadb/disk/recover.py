@@ -18,6 +18,7 @@ from collections.abc import Callable
 import msgspec
 
 from faunadb.disk.boot import Boot
+from faunadb.disk.crashes import forget_crash, has_crashed
 from faunadb.disk.frames import Restart
 from faunadb.disk.incarnation import Begin, begin_incarnation, has_ended
 from faunadb.disk.ports import DATA_NAME, Describe, Description, Engine, Engines
@@ -72,6 +73,9 @@ def recover(
     _check_tail(scan, kept, states, number)
     scan = _finish_installation(scan, kept)
     _check_reach(scan, kept, notes)
+    if number and has_crashed(files):
+        states.disown(number)
+        notes.append("a process died of a signal while it used the state: rebuilding")
     if has_ended(scan, identity):
         scan, note = begin_incarnation(scan, kept, identity, begin)
         notes.append(note)
@@ -82,6 +86,8 @@ def recover(
     if wal is None:  # a directory that turns out to be `Corrupt` stays as it is
         wal = Wal(files, identity, scan.opening, draw, limits)
     states.take_over(number)
+    if has_crashed(files):
+        forget_crash(files)
     _remove_broken(files, used)
     snapshots = Snapshots(files, engines, identity, describe=describe, kept=used, pause=pause)
     recovered = Recovered(
@@ -197,18 +203,35 @@ class _State:
         self, number: int, scan: LogScan, kept: list[Snapshot]
     ) -> tuple[Engine, int, Description, list[Snapshot]]:
         """Return the state, its number, what it holds, and the snapshots that may be used."""
-        if self._states.is_believed(number):
-            engine = self._states.open(number)
-            description = _described(engine, self._describe)
+        believed = self._believed(number)
+        if believed is not None:
+            engine, description = believed
             if _reaches(scan, kept, description):
                 return engine, number, description, kept
             engine.close()
             self._notes.append(
                 f"the state ends at {description.applied.index}: a snapshot replaces it"
             )
-        elif number:
-            self._notes.append("the state was not synced before the machine stopped: rebuilding")
         return self._build(scan, list(kept))
+
+    def _believed(self, number: int) -> tuple[Engine, Description] | None:
+        """Open the state if its marks say so, and if it can be read."""
+        if not self._states.is_believed(number):
+            if number:
+                self._notes.append(
+                    "the state was not synced before the machine stopped: rebuilding"
+                )
+            return None
+        engine: Engine | None = None
+        try:
+            engine = self._states.open(number)
+            return engine, _described(engine, self._describe)
+        except Corrupt as problem:
+            if engine is not None:
+                engine.close()
+            self._states.disown(number)
+            self._notes.append(f"{problem.detail}: rebuilding")
+            return None
 
     def _build(
         self, scan: LogScan, kept: list[Snapshot]
