@@ -5,7 +5,6 @@ who writes there now, and what every write of the operator was allowed to do.
 """
 
 import copy
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +12,11 @@ from typing import Any
 import msgspec
 
 from fauna_operator.backups.model import FINALIZER
-from fauna_operator.errors import Refused, Stale, Unreachable
+from fauna_operator.errors import Refused, Stale
 from fauna_operator.kube import Object
 from fauna_operator.model.dates import epoch, iso
 from fauna_operator.render import names
-from fauna_operator_world import Broken, Crash, Faults
+from fauna_operator_faults import Faulty
 
 SPACE, CLUSTER = "default", "orders"
 CLUSTER_ID = "6f1c2b0e9a7d4f53b8e1d2c3a4f5e607"
@@ -26,34 +25,15 @@ PARTS = 3  # a pod writes so many, then the manifest
 
 
 @dataclass
-class World:
+class World(Faulty):
     """Objects, the store, and what goes wrong next."""
 
-    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
-    past: dict[tuple[str, str], Object] = field(default_factory=dict)
     store: dict[str, int] = field(default_factory=dict)  # backup id -> parts; PARTS + 1: complete
-    faults: Faults = field(default_factory=Faults)
     now: float = 1_800_000_000.0
     ending: bool = False  # the namespace
     exits: list[tuple[int, str]] = field(default_factory=list)  # of the next pods that would work
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    log: list[str] = field(default_factory=list)
 
     # -- the operator's port to Kubernetes ----------------------------------------------------
-
-    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        self._may_read()
-        found = self._readable().get((kind, name))
-        return copy.deepcopy(found) if found else None
-
-    async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
-        self._may_read()
-        key, _, value = selector.partition("=")
-        return [
-            copy.deepcopy(item)
-            for (of, _), item in sorted(self._readable().items())
-            if of == kind and (not key or item["metadata"].get("labels", {}).get(key) == value)
-        ]
 
     async def create(self, manifest: Object) -> Object:
         key = (manifest["kind"], manifest["metadata"]["name"])
@@ -121,7 +101,7 @@ class World:
         """Store an object as the API server would."""
         stored = copy.deepcopy(manifest)
         stored["metadata"].setdefault("namespace", SPACE)
-        stored["metadata"]["uid"] = f"{next(self.numbers):08x}-uid"
+        stored["metadata"]["uid"] = f"{self._next():08x}-uid"
         stored["metadata"]["generation"] = 1
         stored["metadata"]["creationTimestamp"] = iso(self.now)
         self._bump(stored)
@@ -172,10 +152,6 @@ class World:
     def status(self, name: str) -> Object:
         found: Object = self.objects["FaunaBackup", name].get("status", {})
         return found
-
-    def remember(self) -> None:
-        """Keep the present as what a stale read will show."""
-        self.past = copy.deepcopy(self.objects)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -234,7 +210,7 @@ class World:
                 {
                     "kind": "Pod",
                     "metadata": {
-                        "name": f"{name}-{next(self.numbers)}",
+                        "name": f"{name}-{self._next()}",
                         "labels": template["metadata"]["labels"],
                         "ownerReferences": [owner],
                     },
@@ -282,38 +258,6 @@ class World:
                 if key[0] != "Namespace" and (orphan or done):
                     del self.objects[key]
                     changed = True
-
-    def _readable(self) -> dict[tuple[str, str], Object]:
-        return self.past if self.faults.stale and self.past else self.objects
-
-    def _may_read(self) -> None:
-        if self.faults.refuse_reads > 0:
-            self.faults.refuse_reads -= 1
-            raise Unreachable("the API server is away")
-
-    def _write(self, what: str) -> None:
-        self.log.append(what)
-        if self.faults.crash_after == 0:
-            self.faults.crash_after = -1
-            raise Crash
-        self.faults.crash_after -= self.faults.crash_after > 0
-
-    def _answer(self) -> None:
-        if self.faults.lose_answer:
-            self.faults.lose_answer = False
-            raise Unreachable("the answer was lost")
-
-    def _expect(self, live: Object, wanted: Mapping[str, Any]) -> None:
-        for key in ("uid", "resourceVersion"):
-            if key in wanted and wanted[key] != live["metadata"][key]:
-                raise Stale(f"{live['metadata']['name']} changed")
-
-    def _bump(self, item: Object) -> None:
-        item["metadata"]["resourceVersion"] = str(next(self.numbers))
-
-    def _hold(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Broken(what + "\n" + "\n".join(self.log[-20:]))
 
 
 def result(backup_id: str, verified: str, **more: Any) -> Object:

@@ -21,7 +21,8 @@ from fauna_operator.model.restores import HANDED_OVER
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
 from fauna_operator.restores.loop import Restore
-from fauna_operator_world import NAME, NAMESPACE, Broken, World, resource
+from fauna_operator_faults import Broken
+from fauna_operator_world import NAME, NAMESPACE, World, resource
 
 CLAIM, POD, RESTORE = "PersistentVolumeClaim", "Pod", "FaunaRestore"
 RESTORED_LAST = 5

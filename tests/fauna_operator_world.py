@@ -22,26 +22,9 @@ from fauna_operator.model import Answer, Configuration, ConfigurationId, Peer, P
 from fauna_operator.pki import KeyPair
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
+from fauna_operator_faults import Broken, Faulty
 
 NAMESPACE, NAME = "default", "orders"
-
-
-class Crash(BaseException):
-    """The operator's process ends between two writes."""
-
-
-class Broken(AssertionError):
-    """An invariant does not hold any more."""
-
-
-@dataclass
-class Faults:
-    """What goes wrong next. `crash_after` counts writes; -1 is never."""
-
-    crash_after: int = -1
-    lose_answer: bool = False
-    stale: bool = False
-    refuse_reads: int = 0
 
 
 @dataclass
@@ -53,11 +36,9 @@ class Directory:
 
 
 @dataclass
-class World:
+class World(Faulty):
     """Kubernetes and the members, with the truth about both."""
 
-    objects: dict[tuple[str, str], Object] = field(default_factory=dict)
-    past: dict[tuple[str, str], Object] = field(default_factory=dict)
     directories: dict[str, Directory] = field(default_factory=dict)  # by claim uid
     voters: dict[int, str] = field(default_factory=dict)  # serial -> nonce
     learners: dict[int, str] = field(default_factory=dict)
@@ -69,26 +50,12 @@ class World:
     shuffle: random.Random | None = None  # the order of listings, and of members
     bad_tag: str = "broken"  # an image that no kubelet finds
     preferred: int = 0  # who leads after a transfer
-    faults: Faults = field(default_factory=Faults)
-    number: int = 0  # the last uid or resourceVersion
-    log: list[str] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)  # reason and note, as told
 
     # -- the operator's port to Kubernetes ----------------------------------------------------
 
-    async def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        self._may_read()
-        found = self._readable().get((kind, name))
-        return copy.deepcopy(found) if found else None
-
     async def find(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
-        self._may_read()
-        key, _, value = selector.partition("=")
-        found = [
-            copy.deepcopy(item)
-            for (of, _), item in sorted(self._readable().items())
-            if of == kind and (not key or item["metadata"].get("labels", {}).get(key) == value)
-        ]
+        found = await super().find(kind, namespace, selector)
         if self.shuffle is not None:
             self.shuffle.shuffle(found)
         return found
@@ -249,10 +216,6 @@ class World:
                     }
         self._catch_up()
 
-    def remember(self) -> None:
-        """Keep the present as what a stale read will show."""
-        self.past = copy.deepcopy(self.objects)
-
     def copy(self) -> "World":
         """Return a world like this one that goes on by itself."""
         return copy.deepcopy(self)
@@ -261,10 +224,6 @@ class World:
         return [name for kind, name in sorted(self.objects) if kind == "Pod"]
 
     # -- inside -------------------------------------------------------------------------------
-
-    def _next(self) -> int:
-        self.number += 1
-        return self.number
 
     def _catch_up(self) -> None:
         """Let living learners get the log; the leader hears their nonce."""
@@ -356,39 +315,6 @@ class World:
         if pod.get("status", {}).get("phase") != "Running" or uid not in self.directories:
             raise Unreachable("connection refused")
         return self.directories[uid]
-
-    def _readable(self) -> dict[tuple[str, str], Object]:
-        return self.past if self.faults.stale and self.past else self.objects
-
-    def _may_read(self) -> None:
-        if self.faults.refuse_reads > 0:
-            self.faults.refuse_reads -= 1
-            raise Unreachable("the API server is away")
-
-    def _write(self, what: str) -> None:
-        self.log.append(what)
-        if self.faults.crash_after == 0:
-            self.faults.crash_after = -1
-            raise Crash
-        self.faults.crash_after -= self.faults.crash_after > 0
-
-    def _answer(self) -> None:
-        if self.faults.lose_answer:
-            self.faults.lose_answer = False
-            raise Unreachable("the answer was lost")
-
-    def _expect(self, live: Object, wanted: Mapping[str, Any]) -> None:
-        for key in ("uid", "resourceVersion"):
-            if key in wanted and wanted[key] != live["metadata"][key]:
-                raise Stale(f"{live['metadata']['name']} changed")
-
-    def _bump(self, item: Object) -> Object:
-        item["metadata"]["resourceVersion"] = str(self._next())
-        return item
-
-    def _hold(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise Broken(what + "\n" + "\n".join(self.log[-20:]))
 
 
 def _merged(live: Object, manifest: Object) -> Object:

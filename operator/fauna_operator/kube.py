@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 DEADLINE_S = 10.0
 FIELD_MANAGER = "fauna-operator"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 PATHS = {
     "ConfigMap": ("/api/v1", "configmaps"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -94,6 +95,12 @@ class Kube:
         named = {"apiVersion": found["apiVersion"], "kind": kind}  # lists leave it out
         return [{**item, **named} for item in found["items"]]
 
+    async def survey(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
+        """Return the `metadata` of all objects, and nothing of what is in them."""
+        query = [("labelSelector", selector)] if selector else []
+        found = await self._call("get", _path(kind, namespace), query=query, accept=METADATA)
+        return [item["metadata"] for item in found["items"] or ()]  # null when there is none
+
     async def create(self, manifest: Object) -> Object:
         """Create an object. `Stale` when the name is taken."""
         path = _path(manifest["kind"], manifest["metadata"].get("namespace", ""))
@@ -142,6 +149,7 @@ class Kube:
         body: Object | None = None,
         query: list[tuple[str, str]] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         """Make one call. A 404 is `Stale` too: what was meant is not there any more."""
         try:
@@ -151,7 +159,7 @@ class Kube:
                     path,
                     body=body,
                     query_params=list(query or ()),
-                    header_params={"Accept": "application/json"},
+                    header_params={"Accept": accept},
                     content_type=content_type,
                     serialize=False,
                 )

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fauna_operator.errors import OperatorError
+from fauna_operator.errors import OperatorError, Stale
 from fauna_operator.kube import Kubernetes, Object
 
 
@@ -46,6 +46,7 @@ class Lease:
         self._name = name
         self._identity = identity
         self._seen: tuple[object, float] = (None, 0.0)  # what another wrote, and since when
+        self._written = ""  # the resourceVersion of our own last write, while nobody wrote after it
 
     async def acquire(self) -> None:
         """Return when the Lease is ours."""
@@ -84,10 +85,13 @@ class Lease:
             return False
 
     async def _take(self, now_s: float) -> bool:
+        if self._written and await self._renewed():
+            return True
         found = await self._kube.get("Lease", self._namespace, self._name)
         stamp = _stamp()
         if found is None:
-            await self._kube.create(self._manifest({}, {"acquireTime": stamp}, stamp))
+            made = await self._kube.create(self._manifest({}, {"acquireTime": stamp}, stamp))
+            self._written = made["metadata"]["resourceVersion"]
             return True
         spec = found.get("spec", {})
         mine = spec.get("holderIdentity") == self._identity
@@ -95,7 +99,18 @@ class Lease:
             return False
         kept = {} if mine else {"acquireTime": stamp}
         version = {"resourceVersion": found["metadata"]["resourceVersion"]}
-        await self._kube.patch(self._manifest(version, kept, stamp), apply=False)
+        stored = await self._kube.patch(self._manifest(version, kept, stamp), apply=False)
+        self._written = stored["metadata"]["resourceVersion"]
+        return True
+
+    async def _renewed(self) -> bool:
+        """Renew by one write, which fails unless ours was the last; then look before the next."""
+        version, self._written = {"resourceVersion": self._written}, ""
+        try:
+            stored = await self._kube.patch(self._manifest(version, {}, _stamp()), apply=False)
+        except Stale:
+            return False
+        self._written = stored["metadata"]["resourceVersion"]
         return True
 
     def _expired(self, spec: Object, now_s: float) -> bool:

@@ -174,7 +174,20 @@ async def observe(
     return found.believed()
 
 
-def _seen(status: Object, answers: Mapping[int, Answer], now: float) -> dict[int, Seen]:
+async def ask_again(members: Members, desired: Desired, before: Observed, now: float) -> Observed:
+    """Put the questions to members again, of an earlier look at Kubernetes that still holds."""
+    answers, silences, answered_s = await _ask(members, desired, before.lists)
+    found = msgspec.structs.replace(
+        before,
+        answers=answers,
+        silences=silences,
+        answered_s=answered_s,
+        seen=_seen(before.status, answers, now),
+    )
+    return found.believed()
+
+
+def _seen(status: Mapping[str, Any], answers: Mapping[int, Answer], now: float) -> dict[int, Seen]:
     """Return what status remembers of members, and what they say now, if that is more."""
     found = {
         int(entry["memberID"]): Seen(
@@ -333,7 +346,7 @@ def _node(item: Object, zone_key: str) -> Node:
     taints = item.get("spec", {}).get("taints") or ()
     return Node(
         item["metadata"]["name"],
-        _is_ready(item),
+        is_ready(item),
         hostname=labels.get(HOSTNAME, ""),
         zone=labels.get(zone_key, ""),
         out_of_service=any(taint.get("key") == OUT_OF_SERVICE for taint in taints),
@@ -414,7 +427,7 @@ def _pod(item: Object) -> Pod | None:
         resource_version=metadata["resourceVersion"],
         owner_uid=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
         phase=status.get("phase", "Pending"),
-        ready=_is_ready(item),
+        ready=is_ready(item),
         deleting="deletionTimestamp" in metadata,
         ip=status.get("podIP", ""),
         incarnation=_incarnation(item),
@@ -521,5 +534,6 @@ def _condition(status: Object, kind: str) -> Object:
     return next((entry for entry in conditions if entry.get("type") == kind), {})
 
 
-def _is_ready(item: Object) -> bool:
+def is_ready(item: Object) -> bool:
+    """Tell whether a pod or a node says that it is ready."""
     return _condition(item.get("status", {}), "Ready").get("status") == "True"

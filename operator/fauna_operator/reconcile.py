@@ -4,19 +4,26 @@
 
 A pass that did something is followed by another at once; one that
 waits for a member looks again soon; an idle one after `IDLE_S`. An error becomes a condition.
+
+Where nothing changed since the last look (`changes.py`), a pass only asks the members, and rests if
+the plan is still empty and status still true. The trap: it never acts or writes on that; whatever
+it would do, it first looks itself.
 """
 
 import logging
+import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fauna_operator.act import Actor
+from fauna_operator.changes import Changes
 from fauna_operator.database import Members
 from fauna_operator.events import Teller
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.metrics import Metrics
 from fauna_operator.model import Blocked, Desired, Observed, Plan
-from fauna_operator.observe import Memory, observe
+from fauna_operator.observe import Memory, ask_again, observe
 from fauna_operator.plan import plan
 from fauna_operator.status import status
 from fauna_operator.supervise import BACKOFF_S, Key
@@ -25,6 +32,18 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 15.0
 WAITING_S = 0.5  # something is on its way: a pod starts, a learner catches up
+LOOK_S = 6 * 3600.0  # what no watch and no list shows is looked at so often, more or less
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A look that found nothing to do; it holds while `count` does, until `until_s` at most."""
+
+    count: int
+    until_s: float
+    resource: Object
+    desired: Desired
+    seen: Observed
 
 
 class Cluster:
@@ -36,8 +55,12 @@ class Cluster:
         members: Members,
         key: Key,
         metrics: Metrics | None = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        changes: Changes | None = None,
     ) -> None:
+        self._changes = changes
+        self._sight: Sight | None = None
         self._clock = clock
         self._kube = kube
         self._members = members
@@ -65,6 +88,10 @@ class Cluster:
 
     async def one_pass(self) -> float | None:
         """Look, decide, report, act. Returns seconds to the next look, None when it is gone."""
+        count = self._changes.count(self._key) if self._changes else None
+        if await self._still_holds(count):
+            return IDLE_S
+        self._sight = None
         resource = await self._kube.get("FaunaCluster", self._namespace, self._name)
         if resource is None:
             return None
@@ -77,7 +104,7 @@ class Cluster:
         decided = plan(desired, observed, now)
         blocked = [*decided.blocked, *([self._trouble] if self._trouble else [])]
         self._metrics.decided(self._key, decided.rule, [each.reason for each in blocked])
-        resource = await self._report(desired, observed, decided, resource, now)
+        read, resource = resource, await self._report(desired, observed, decided, resource, now)
         self._metrics.saw(resource)
         self._trouble = None
         actor = Actor(self._kube, self._members, desired, observed, resource, now)
@@ -85,21 +112,44 @@ class Cluster:
             log.info("%s/%s: %s: %s", desired.namespace, desired.name, decided.rule, action)
             await actor.perform(action)
             await self._teller.deed(desired, action)
-        return self._pause(observed, decided)
+        pause_s = self._pause(observed, decided)
+        quiet = pause_s == IDLE_S and resource is read and not observed.requests
+        if count is not None and quiet:
+            until_s = self._clock() + random.uniform(0.5, 1.0) * LOOK_S  # noqa: S311 not all at once
+            self._sight = Sight(count, until_s, resource, desired, seen)
+        return pause_s
+
+    async def _still_holds(self, count: int | None) -> bool:
+        """Tell whether nothing changed since the last look, and members ask for nothing either."""
+        sight = self._sight
+        if sight is None or sight.count != count or self._clock() > sight.until_s:
+            return False
+        now = time.time()
+        seen = await ask_again(self._members, sight.desired, sight.seen, now)
+        observed = self._memory.update(seen, self._clock())
+        decided = plan(sight.desired, observed, now)
+        before: Object = sight.resource.get("status") or {}
+        same = self._wanted(sight.desired, observed, decided, before, now) == before
+        return same and self._pause(observed, decided) == IDLE_S and not decided.actions
 
     async def _report(
         self, desired: Desired, observed: Observed, decided: Plan, resource: Object, now: float
     ) -> Object:
         """Write status if it changed; compare-and-set, so that a stale reader stops here."""
         before = resource.get("status") or {}
-        fresh = status(desired, observed, decided, now=now, trouble=self._trouble)
-        kept = {key: before[key] for key in ("initAttempts", "backup") if key in before}
-        wanted = {**kept, **fresh}
+        wanted = self._wanted(desired, observed, decided, before, now)
         if wanted == before:
             return resource
         stored = await self._kube.replace_status({**resource, "status": wanted})
         await self._teller.turn(desired, before, wanted)
         return stored
+
+    def _wanted(
+        self, desired: Desired, observed: Observed, decided: Plan, before: Object, now: float
+    ) -> Object:
+        fresh = status(desired, observed, decided, now=now, trouble=self._trouble)
+        kept: Object = {key: before[key] for key in ("initAttempts", "backup") if key in before}
+        return {**kept, **fresh}
 
     def _pause(self, observed: Observed, decided: Plan) -> float:
         self._repeats = self._repeats + 1 if decided == self._last else 0

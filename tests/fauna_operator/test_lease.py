@@ -57,7 +57,7 @@ def test_a_lease_that_cannot_be_renewed_is_lost() -> None:
     async def alone() -> None:
         mine = candidate(world, "first")
         await mine.acquire()
-        world.faults.refuse_reads = 1_000_000
+        world.faults.refuse_reads = world.faults.refuse_writes = 1_000_000
         async with asyncio.timeout(HANG_S):
             await mine.hold()
 

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from fauna_operator.errors import OperatorError
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
-from fauna_operator_world import NAME, NAMESPACE, Crash, World, conditions, fresh, settle
+from fauna_operator_faults import Crash
+from fauna_operator_world import NAME, NAMESPACE, World, conditions, fresh, settle
 
 EXAMPLES = int(os.environ.get("FAUNA_OPERATOR_EXAMPLES", "40"))
 LOST_MAX = 3  # volumes that a run may lose: each costs a replacement

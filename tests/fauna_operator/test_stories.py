@@ -21,15 +21,8 @@ from fauna_operator.model import (
 )
 from fauna_operator.reconcile import Cluster
 from fauna_operator.render import names
-from fauna_operator_world import (
-    NAME,
-    NAMESPACE,
-    Crash,
-    World,
-    conditions,
-    fresh,
-    settle,
-)
+from fauna_operator_faults import Crash
+from fauna_operator_world import NAME, NAMESPACE, World, conditions, fresh, settle
 
 
 def cluster(world: World) -> Cluster:

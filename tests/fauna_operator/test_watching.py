@@ -11,12 +11,13 @@ from typing import Any
 from aiohttp import web
 
 from fauna_operator import wiring
+from fauna_operator.changes import Changes
 from fauna_operator.kube import PATHS
 from fauna_operator.liveness import STREAM_S, Pulse
 from fauna_operator.metrics import Metrics
 from fauna_operator.settings import Settings
 from fauna_operator.supervise import Supervisor
-from fauna_operator.wiring import Ears
+from fauna_operator.wiring import Bell, Ears
 
 HANG_S = 60.0
 NAMESPACE = "shop"
@@ -93,7 +94,7 @@ async def watching(folder: Path) -> AsyncIterator[tuple[Server, Pulse, Metrics]]
     ears = Ears(pulse, metrics, settings.namespaces)
     try:
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(wiring._watch(Supervisor({}), settings, ears))
+            task = group.create_task(wiring._watch(Bell(Supervisor({}), Changes()), settings, ears))
             try:
                 yield server, pulse, metrics
             finally:

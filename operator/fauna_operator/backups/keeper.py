@@ -14,6 +14,7 @@ from fauna_operator.backups.keep import ROLE, Action, Around, Done, IssueLeaf, p
 from fauna_operator.backups.model import KIND, Record
 from fauna_operator.backups.observe import source_of
 from fauna_operator.backups.render import tls_secret
+from fauna_operator.changes import Changes
 from fauna_operator.errors import Stale
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.model import Apply, Blocked, Certificate, Delete, Desired
@@ -23,13 +24,22 @@ from fauna_operator.supervise import Key
 log = logging.getLogger(__name__)
 
 IDLE_S = 300.0  # events of clusters and backups come earlier
+LOOK_S = 6 * 3600.0  # a leaf is renewed a month before its end
 ARCHIVING_S = 10.0  # its Deployment wakes nobody
 
 
 class Keeper:
     """The passes over what one FaunaCluster keeps for its backups."""
 
-    def __init__(self, kube: Kubernetes, key: Key, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        kube: Kubernetes,
+        key: Key,
+        clock: Callable[[], float] = time.time,
+        changes: Changes | None = None,
+    ) -> None:
+        self._changes = changes
+        self._rested: tuple[int, float] | None = None  # nothing to do at this count, and when
         self._kube = kube
         self._namespace, self._name = key
         self._clock = clock
@@ -45,6 +55,10 @@ class Keeper:
 
     async def one_pass(self) -> float | None:
         """Look, decide, report, act. Returns seconds to the next look, None when it is gone."""
+        count = self._changes.count((self._namespace, self._name)) if self._changes else None
+        if self._rested and count == self._rested[0] and self._clock() < self._rested[1] + LOOK_S:
+            return IDLE_S
+        self._rested = None
         resource = await self._kube.get("FaunaCluster", self._namespace, self._name)
         if resource is None:
             return None
@@ -53,12 +67,16 @@ class Keeper:
             return IDLE_S
         now = self._clock()
         around = await self._observe(desired, resource)
-        for action in plan(around, now):
+        actions = plan(around, now)
+        for action in actions:
             log.info("%s/%s: %s", desired.namespace, desired.name, action)
             await self._perform(desired, action, now)
         status = told(around, resource.get("status") or {}, desired.generation, now)
         if status is not None:
             await self._kube.replace_status({**resource, "status": status})
+        quiet = not actions and status is None and not around.archives
+        if count is not None and quiet:
+            self._rested = count, now
         return ARCHIVING_S if around.archives else IDLE_S
 
     async def _observe(self, desired: Desired, resource: Object) -> Around:

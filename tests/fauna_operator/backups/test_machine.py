@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from fauna_operator.backups.reconcile import BackupReconciler, Turns
 from fauna_operator.errors import OperatorError
+from fauna_operator_faults import Crash
 from fauna_operator_jobs import CLUSTER, PARTS, SPACE, backup, fresh
-from fauna_operator_world import Crash
 
 EXAMPLES = int(os.environ.get("FAUNA_OPERATOR_EXAMPLES", "40"))
 NAMES = ("one", "two")

@@ -16,8 +16,8 @@ from fauna_operator.backups.scheduler import Scheduler
 from fauna_operator.errors import OperatorError
 from fauna_operator.model.dates import iso
 from fauna_operator.render import names
+from fauna_operator_faults import Crash
 from fauna_operator_jobs import CLUSTER, SPACE, World, fresh
-from fauna_operator_world import Crash
 
 HOUR = 3_600.0
 DAY = 86_400.0

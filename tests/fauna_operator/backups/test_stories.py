@@ -7,8 +7,8 @@ import pytest
 
 from fauna_operator.backups.reconcile import BackupReconciler, Turns
 from fauna_operator.errors import OperatorError
+from fauna_operator_faults import Broken, Crash
 from fauna_operator_jobs import CLUSTER, CLUSTER_ID, PARTS, SPACE, World, backup, fresh, held
-from fauna_operator_world import Broken, Crash
 
 FAULTY = (OperatorError, Crash)
 

@@ -107,7 +107,7 @@ def test_no_right_is_missing(granted: set[Right]) -> None:
 def test_what_is_watched_may_be_watched(granted: set[Right]) -> None:
     """Each stream needs list and watch; what the second client lists needs list."""
     needed = {right(kind, verb) for kind in wiring.WATCHED for verb in ("list", "watch")}
-    needed |= {right(kind, "list") for kind in wiring.LISTED}
+    needed |= {right(kind, "list") for kind in (*wiring.LISTED, *wiring.LABELLED)}
     assert set() == needed - granted
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fauna_operator.errors import Stale
+from fauna_operator_faults import Crash
 from fauna_operator_restore_world import (
     AUTO,
     EXTERNAL,
@@ -18,7 +19,7 @@ from fauna_operator_restore_world import (
     settle,
     voters,
 )
-from fauna_operator_world import Crash, conditions
+from fauna_operator_world import conditions
 
 
 def run(world: RestoreWorld) -> None:
