@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from e2e.backups import fill
 from e2e.shapes import HANG_SECONDS, QUICK, Shape, under_load
 from e2e.workload import Workload
 from kind_test_helpers import product
@@ -18,7 +17,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.new]
 
 HEALING = {"maxReplacementsPerHour": 10}
 PEER_PORT = 7500
-MEGABYTES = 300  # the log is cut after 256 MiB: a successor is sent a snapshot
 
 
 @pytest.fixture
@@ -69,17 +67,6 @@ def test_every_way_of_losing_a_volume(shape: Shape) -> None:
             replaced(shape, workload, follower(shape), way, lose)
         replaced(shape, workload, shape.status()["leader"], "leader's claim deleted", delete_claim)
     assert "MemberReplaced" in shape.events()
-
-
-def test_a_member_with_much_data(shape: Shape) -> None:
-    """The successor of a leader with 300 MB of documents is sent a snapshot under load."""
-    seconds = fill(shape.database, MEGABYTES)
-    print(f"\n{MEGABYTES} MB in {seconds:.0f} s: {MEGABYTES / seconds:.1f} MB/s")
-    before = set(shape.voters())
-    with under_load(shape.database, "much-data-lost") as workload:
-        replaced(shape, workload, shape.status()["leader"], "claim deleted", delete_claim)
-        [new] = set(shape.voters()) - before
-        assert shape.received_snapshot(new)
 
 
 def follower(shape: Shape) -> str:
