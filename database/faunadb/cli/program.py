@@ -9,6 +9,7 @@ Trap: whatever touches the member goes through `Node.act`, one turn at a time.
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import os
 import sys
@@ -41,6 +42,9 @@ from faunadb.store.changes import Stretch
 from faunadb.store.ports import KeyValue
 
 TRANSFER_S = 1.0
+# New containers before the collector looks: far more than all requests under way hold. They leave
+# next to no cycles, and what it finds costs a fifth of a write when it looks every 700.
+COLLECT_AFTER = (50_000, 20, 50)
 POLL_S = 0.005
 
 
@@ -106,6 +110,8 @@ class RunningMember:
 
     async def run(self) -> None:
         """Tick, work and keep snapshots until cancelled."""
+        gc.freeze()  # code and schema stay: no need to look at them again and again
+        gc.set_threshold(*COLLECT_AFTER)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.node.tick_for_ever())
             group.create_task(self.workers.run())
