@@ -322,12 +322,12 @@ class Leader:
         """Answer a request id that is old or known; look in the state and in the tail."""
         if query.request is None:
             return False
-        latest_us = max(self.time_us, self._latest_us() or 0)
-        if not may_be_known(query.request, self.time_us, latest_us):
-            if self._now_us() is None and query.request.born_us > self.time_us:
+        time_us = self.time_us
+        if not may_be_known(query.request, time_us, max(time_us, self._latest_us() or 0)):
+            if self._now_us() is None and query.request.born_us > time_us:
                 done(NotLeader())  # it may be of today; ask again when the clocks were heard
                 return True
-            if query.attempt > 1 and query.request.born_us < self.time_us:
+            if query.attempt > 1 and query.request.born_us < time_us:
                 done(OutcomeUnknown("It was sent before, too long ago to say what came of it."))
             else:
                 done(InvalidRequest("The request id was not drawn within the last two minutes."))

@@ -182,6 +182,8 @@ class Member:
         self._ticks = 0
         self._replies = Replies(self.send, clock.monotonic_s)
         self._cut = Index(0)
+        self._voters_of: Configuration | None = None
+        self._voter_ids: tuple[MemberId, ...] = ()
         self.diverged: set[MemberId] = set()  # members whose state differed from ours
         peers.set_peers(core.configuration[1])
 
@@ -431,12 +433,17 @@ class Member:
             self.leadership.lease(self.own_id, self._process)
 
     def _now_us(self) -> int | None:
-        voters = [peer.id for peer in self.core.configuration[1].voters]
-        return self._median.now_us(voters, self._monotonic_us())
+        return self._median.now_us(self._voters(), self._monotonic_us())
 
     def _latest_us(self) -> int | None:
-        voters = [peer.id for peer in self.core.configuration[1].voters]
-        return self._median.latest_us(voters, self._monotonic_us())
+        return self._median.latest_us(self._voters(), self._monotonic_us())
+
+    def _voters(self) -> tuple[MemberId, ...]:
+        _, configuration = self.core.configuration
+        if configuration is not self._voters_of:
+            self._voters_of = configuration
+            self._voter_ids = tuple([peer.id for peer in configuration.voters])
+        return self._voter_ids
 
     def _monotonic_us(self) -> int:
         return int(self._clock.monotonic_s() * 1_000_000)

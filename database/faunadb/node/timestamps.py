@@ -22,13 +22,16 @@ class ClockMedian:
 
     def __init__(self) -> None:
         self._offset_us: dict[int, int] = {}
+        self._sorted: tuple[tuple[int, ...], list[int] | None] | None = None  # (voters, offsets)
 
     def reset(self) -> None:
         """Forget what was heard: a new term began."""
         self._offset_us.clear()
+        self._sorted = None
 
     def heard(self, member: int, wall_us: int, monotonic_us: int) -> None:
         self._offset_us[member] = wall_us - monotonic_us
+        self._sorted = None
 
     def now_us(self, voters: Iterable[int], monotonic_us: int) -> int | None:
         """Return the lower median of a majority's clocks, `None` before a majority was heard."""
@@ -54,7 +57,13 @@ class ClockMedian:
         )
 
     def _of(self, voters: Iterable[int]) -> list[int] | None:
-        members = list(voters)
+        """Asked several times for each write, heard anew once a second."""
+        members = tuple(voters)
+        if self._sorted is None or self._sorted[0] != members:
+            self._sorted = members, self._in_order(members)
+        return self._sorted[1]
+
+    def _in_order(self, members: tuple[int, ...]) -> list[int] | None:
         heard: Mapping[int, int] = self._offset_us
         offsets = sorted(heard[member] for member in members if member in heard)
         return offsets if len(offsets) * 2 > len(members) else None

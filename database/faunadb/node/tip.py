@@ -11,7 +11,8 @@ itself (the first of a term, configurations) are gaps that hold no writes.
 from collections.abc import Callable
 from typing import Protocol
 
-from faunadb.codec import Answer, Payload, RemoveVersions
+from faunadb.codec import Answer, Payload, RemoveVersions, Transaction
+from faunadb.definitions import Schema
 from faunadb.errors import FaunaError
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.node.language import Language, fill
@@ -19,7 +20,7 @@ from faunadb.node.leader import Evaluated, Known
 from faunadb.node.query import Query
 from faunadb.raft.entries import Index, Term
 from faunadb.store.bookkeeping import read_bookkeeping
-from faunadb.store.effects import seal
+from faunadb.store.effects import changes_schema, seal
 from faunadb.store.history import RemovalPlanner
 from faunadb.store.overlay import Overlay, TipReader
 from faunadb.store.ports import KeyValue, Reader
@@ -65,6 +66,7 @@ class LeaderTip:
         self._term, self._kv, self._overlay = term, kv, overlay
         self._language, self._workers, self._draw_id = language, workers, draw_id
         self._schemas = SchemaCache()
+        self._newest: dict[int, Schema] = {}  # by database; the tip changes by `append` alone
         self._removals = RemovalPlanner(
             lambda scope: self._schemas.at(self._reader(), scope, LATEST)
         )
@@ -74,14 +76,14 @@ class LeaderTip:
         if self._language.is_large(query):
             raise OverBudget
         reader = self._reader()
-        schema = self._schemas.at(reader, query.caller.scope, ts)
+        schema = self._schema(reader, query.caller.scope, ts)
         view = self._language.view(reader, schema, ts, self._draw_id)
         answer = self._language.answer(query, view, Budget(STEPS_ON_LOOP))
         return Evaluated(answer, view.effects(self._overlay.last, self._term))
 
     def chore(self, ts: int) -> Evaluated | RemoveVersions | None:
         reader = self._reader()
-        schema = self._schemas.at(reader, ROOT, ts)
+        schema = self._schema(reader, ROOT, ts)
         view = self._language.view(reader, schema, ts, self._draw_id)
         if view.fill_index():
             return Evaluated(NO_ANSWER, view.effects(self._overlay.last, self._term))
@@ -111,11 +113,12 @@ class LeaderTip:
         while self._overlay.last[1] + 1 < index:
             self._overlay.append((self._term, self._overlay.last[1] + 1), None)
         self._overlay.append((self._term, index), payload)
+        if isinstance(payload, Transaction) and changes_schema(payload.writes):
+            self._newest.clear()
 
     def find(self, query: Query) -> Known | None:
         assert query.request is not None
-        with self._kv.read() as reader:
-            known = self._overlay.find_request(reader, query.request)
+        known = self._overlay.find_request(self._view().reader, query.request)
         return None if known is None else Known(known.answer)
 
     def fill(self, answer: Answer, ts: int) -> Answer:
@@ -137,10 +140,20 @@ class LeaderTip:
         self._language.forget()
 
     def _reader(self) -> TipReader:
+        return self._overlay.over(self._view().reader)
+
+    def _view(self) -> "Opened":
         if self._opened is None:
             self._opened = Opened(self._kv)
             self._overlay.prune(self._opened.applied_index)
-        return self._overlay.over(self._opened.reader)
+        return self._opened
+
+    def _schema(self, reader: Reader, scope: int, ts: int) -> Schema:
+        """Return the newest schema; `ts` is later than all that was appended."""
+        found = self._newest.get(scope)
+        if found is None:
+            found = self._newest[scope] = self._schemas.at(reader, scope, ts)
+        return found
 
 
 class Opened:

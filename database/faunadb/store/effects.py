@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from faunadb.store.indexes import Late
-from faunadb.store.keys import SUFFIX_BYTES, suffix
+from faunadb.store.keys import SCHEMA, SUFFIX_BYTES, suffix
 from faunadb.store.mvcc import DELETED
 
 
@@ -71,6 +71,11 @@ def written_prefixes(writes: Iterable[tuple[bytes, bytes | None]]) -> Iterator[b
     for key, raw in writes:
         if raw is not None:
             yield key[:-SUFFIX_BYTES]
+
+
+def changes_schema(writes: Iterable[tuple[bytes, bytes | None]]) -> bool:
+    """Return whether sealed writes hold a new version of a schema."""
+    return any(key.startswith(SCHEMA) for key, _ in writes)
 
 
 def conflicts(reads: ReadSet, written: Iterable[bytes]) -> bool:

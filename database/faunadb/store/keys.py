@@ -40,7 +40,7 @@ VALUES_PREFIX_BYTES = KEY_BYTES_MAX - HEAD_BYTES - HASH_BYTES - HASH_BYTES - ID_
 
 META = b"m"
 REQUESTS, REQUESTS_END = b"r", b"s"
-DOCUMENTS, INDEXES = b"d", b"i"
+SCHEMA, DOCUMENTS, INDEXES = b"s", b"d", b"i"
 
 _SCHEMA = struct.Struct(">cI")
 _COLL = struct.Struct(">cII")
@@ -60,7 +60,7 @@ def ts_of(key: bytes) -> int:
 
 
 def schema_prefix(scope: int) -> bytes:
-    return _SCHEMA.pack(b"s", scope)
+    return _SCHEMA.pack(SCHEMA, scope)
 
 
 def collection_prefix(scope: int, coll: int) -> bytes:

@@ -85,6 +85,41 @@ def test_two_queries_of_one_turn_see_each_other(one: Host) -> None:
     assert [[4], [3], [2]] == [[value(answer) for answer in answers] for answers in takes]
 
 
+def test_a_query_sees_the_schema_of_the_query_before_it(one: Host) -> None:
+    """Within a turn, and while nothing is applied; an error of the query changes nothing."""
+    one.data("A.all().count()")
+    one.log.hangs = True
+    texts = [
+        'Collection.create({name: "B"}) B.create({}) 1',  # B is not known to the compiler yet
+        'Collection.create({name: "B"}).name',
+        'B.create({x: "b"}).x',
+        'Collection.create({name: "C"}) abort(0)',
+        "C.all().count()",
+    ]
+    asked = [one.submit(query(text)) for text in texts[:3]]
+    one.cluster.pump()
+    asked += [one.submit(query(text)) for text in texts[3:]]
+    one.log.hangs = False
+    one.cluster.pump()
+
+    assert [400, 200, 200, 400, 400] == [statuses(answers)[0] for answers in asked]
+    assert ["B", "b"] == [value(answers[0]) for answers in asked[1:3]]
+
+
+def test_every_member_knows_a_new_schema_once_it_is_applied(three: Cluster) -> None:
+    """What a member proves of a program stands on its own newest schema."""
+    leader = three.leaders()[-1]
+    follower = three.others(leader)[0]
+    for text in ('Function.create({name: "f", body: "_ => 1"}).name', "A.all().count()"):
+        leader.data(text)
+    assert 1 == follower.data("f(0)")
+    leader.data(
+        'Function.byName("f")!.update({body: "_ => A.create({id: 7, name: \\"n\\"}).name"})!.name'
+    )
+    assert "n" == follower.data("f(0)")
+    assert ["n"] == leader.data('A.all().map(.name).toArray().filter(.startsWith("n"))')
+
+
 def test_the_tip_holds_what_is_appended_and_not_applied(one: Host) -> None:
     """Through many turns, while the disk hangs (SAFETY 2)."""
     one.data('A.create({id: 1, name: "stock", left: 5})')
