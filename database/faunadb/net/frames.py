@@ -44,6 +44,9 @@ class Kind(IntEnum):
     SNAPSHOT_DONE = 12  # one byte: 1 when it is durable and whole
 
 
+_KINDS = {int(kind): kind for kind in Kind}
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     kind: Kind
     body: bytes
@@ -75,9 +78,10 @@ class FrameReader:
             if end > size:
                 break
             body = bytes(memoryview(self._held)[at + _HEADER.size : end])
-            if kind not in Kind._value2member_map_ or crc32c(body, kind) != crc:
+            known = _KINDS.get(kind)
+            if known is None or crc32c(body, kind) != crc:
                 raise Malformed("a frame of unknown kind or with a wrong checksum")
-            frames.append(Frame(Kind(kind), body))
+            frames.append(Frame(known, body))
             at = end
         del self._held[:at]
         return frames

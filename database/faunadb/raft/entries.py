@@ -31,6 +31,9 @@ class EntryKind(IntEnum):
     CONFIGURATION = 2  # msgpack of `Configuration`
 
 
+KINDS = {int(kind): kind for kind in EntryKind}
+
+
 class EntryId(msgspec.Struct, frozen=True, gc=False, order=True, array_like=True):
     """Names one entry of one history: (term, index), ordered as "at least as new" (Raft 5.4.1)."""
 
@@ -74,20 +77,21 @@ def split_entries(block: bytes | memoryview) -> tuple[Entry, ...]:
     """Undo `join_entries`. Raises `Malformed` for anything else; indexes must be consecutive."""
     view = memoryview(block)
     found: list[Entry] = []
-    at, size = 0, len(view)
+    at, size, header, before = 0, len(view), ENTRY_HEADER.size, None
     while at < size:
-        if at + ENTRY_HEADER.size > size:
+        if at + header > size:
             raise Malformed("entry header is cut off")
         length, kind, term, index = ENTRY_HEADER.unpack_from(view, at)
-        end = at + ENTRY_HEADER.size + length
+        end = at + header + length
         if length > ENTRY_BYTES_MAX or end > size:
             raise Malformed(f"entry {index} is cut off or too long")
-        if kind not in EntryKind._value2member_map_:
+        known = KINDS.get(kind)
+        if known is None:
             raise Malformed(f"entry {index} is of unknown kind {kind}")
-        if found and index != found[-1].index + 1:
-            raise Malformed(f"entry {index} follows {found[-1].index}")
-        found.append(Entry(Term(term), Index(index), EntryKind(kind), bytes(view[at:end])))
-        at = end
+        if before is not None and index != before + 1:
+            raise Malformed(f"entry {index} follows {before}")
+        found.append(Entry(term, index, known, bytes(view[at:end])))
+        at, before = end, index
     return tuple(found)
 
 

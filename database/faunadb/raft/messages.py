@@ -20,6 +20,7 @@ from faunadb.errors import Malformed
 from faunadb.raft.entries import (
     ENTRY_BYTES_MAX,
     ENTRY_HEADER,
+    KINDS,
     EntryId,
     EntryKind,
     Index,
@@ -203,7 +204,7 @@ def _check_block(message: AppendEntries) -> None:
         at += ENTRY_HEADER.size + length
         if length > ENTRY_BYTES_MAX or at > size:
             raise Malformed(f"entry {entry_index} is cut off or too long")
-        if kind not in EntryKind._value2member_map_:
+        if kind not in KINDS:
             raise Malformed(f"entry {entry_index} is of unknown kind {kind}")
         if entry_index != index + 1 or not term <= entry_term <= message.term:
             raise Malformed(f"entry {entry_term}/{entry_index} cannot follow {term}/{index}")
