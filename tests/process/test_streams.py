@@ -26,7 +26,8 @@ class Place:
     """A collection of the test's own, asked through one member."""
 
     def __init__(self, member: MemberProcess, name: str) -> None:
-        self.client = Client(endpoint=member.place.endpoint, secret=SECRET)
+        self.endpoint = member.place.endpoint
+        self.client = Client(endpoint=self.endpoint, secret=SECRET)
         self.items = Module(name)
 
     def ask(self, text: str, **values: Any) -> Any:
@@ -133,6 +134,23 @@ def test_an_error_of_the_program_ends_the_stream(place: Callable[[int], Place]) 
     assert isinstance(broken.error, FaunaError)
     assert "divide_by_zero" == broken.error.code
     assert [("add", 5), ("add", 0)] == seen(quiet.wait_for(2))
+
+
+def test_a_key_that_is_deleted_ends_its_stream(place: Callable[[int], Place]) -> None:
+    """At the next event, on a member that has applied the deletion."""
+    here = place(3)
+    secret = here.ask('Key.create({role: "server"}).secret')
+    guest = Client(endpoint=here.endpoint, secret=secret)
+    listener = Listener(guest, here.source(), StreamOptions())
+    here.ask("${items}.create({n: 1})")
+    listener.wait_for(1)
+    here.ask("Key.all().forEach(key => key.delete())")
+    here.ask("${items}.create({n: 2})")
+    wait_until(lambda: listener.error, "the driver is told")
+
+    assert isinstance(listener.error, FaunaError)
+    assert "permission_loss" == listener.error.code
+    assert [("add", 1)] == seen(listener.events)
 
 
 def test_too_many_events_to_replay_are_refused(place: Callable[[int], Place]) -> None:

@@ -17,7 +17,7 @@ import httptools
 from faunadb.api.bodies import JSON, Headers, Response, channel_error
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
-from faunadb.api.streams import Stream, Streaming
+from faunadb.api.streams import Flowing, Streaming
 
 _REASONS = {
     200: b"OK",
@@ -68,7 +68,7 @@ class Http1:
         self._quiet_since_s = hub.now_s()
         self._messages = 0
         self._stalled_since_s: float | None = None
-        self._stream: Stream | None = None  # the answer that is under way and does not end
+        self._stream: Flowing | None = None  # the answer that is under way and does not end
         self._start_message()
 
     def _start_message(self) -> None:
@@ -240,12 +240,14 @@ class Http1:
         return self._paused
 
     def write(self, data: bytes) -> None:
-        """Write a chunk."""
-        self._transport.write(b"%x\r\n%s\r\n" % (len(data), data))
+        """Write a chunk; nothing to a connection that is being closed."""
+        if not self._transport.is_closing():
+            self._transport.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def end(self) -> None:
         """End the answer and, once it is written, the connection."""
-        self._transport.write(b"0\r\n\r\n")
+        if not self._transport.is_closing():
+            self._transport.write(b"0\r\n\r\n")
         self.cut()
 
     def cut(self) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from faunadb.api.bodies import Response
 from faunadb.api.hub import Hub
 from faunadb.api.routes import Request
-from faunadb.api.streams import Stream, Streaming
+from faunadb.api.streams import Flowing, Streaming
 
 PREFACE_BYTES = 24
 _FRAME_BYTES_MAX = 16_384  # the protocol's default, which we keep
@@ -70,7 +70,7 @@ class Http2:
         self._streams: dict[int, _Stream] = {}
         self._unsent: dict[int, memoryview] = {}
         self._unsent_bytes = 0
-        self._flows: dict[int, Stream] = {}  # answers that go on
+        self._flows: dict[int, Flowing] = {}  # answers that go on
         self._in_flight = 0
         self._resets = 0
         self._skip, self._head = PREFACE_BYTES, b""  # of the frame that is coming in

@@ -64,6 +64,25 @@ class Sink(Protocol):
         ...
 
 
+class Flowing(Protocol):
+    """What a connection tells of the stream whose answer it carries."""
+
+    @property
+    def id(self) -> str: ...
+
+    def begin(self, sink: Sink) -> None:
+        """The answer has begun: its bytes go to `sink`."""
+        ...
+
+    def drained(self) -> None:
+        """The client took what was written."""
+        ...
+
+    def lost(self) -> None:
+        """Nobody listens any more."""
+        ...
+
+
 class _Page(msgspec.Struct):
     events: list[msgspec.Raw]
     cursor: str
@@ -79,7 +98,7 @@ class Streams:
         self._open: dict[Stream, None] = {}
         self._opening = 0
         self._ready: dict[Stream, None] = {}
-        self._scheduled = False
+        self._scheduled = self._stopping = False
         self._shared: dict[object, Answer] = {}
         self._shared_ts = 0
 
@@ -96,6 +115,9 @@ class Streams:
 
         def opened(outcome: Outcome) -> None:
             self._opening -= 1
+            if self._stopping or isinstance(outcome, Unavailable):
+                respond(Streaming(_Broken()))
+                return
             if not isinstance(outcome, Answer) or outcome.http_status != HTTPStatus.OK:
                 respond(feed_response(outcome))
                 return
@@ -125,6 +147,7 @@ class Streams:
 
     def cut_all(self) -> None:
         """The member stops: drivers go on elsewhere with their cursors."""
+        self._stopping = True
         for stream in list(self._open):
             stream.broken()
 
@@ -308,10 +331,25 @@ class Stream:
             sink.end()
 
 
+class _Broken:
+    """A stream that cannot be opened now: drivers ask again after a break, not after a 429."""
+
+    id = ""
+
+    def begin(self, sink: Sink) -> None:
+        sink.cut()
+
+    def drained(self) -> None:
+        """Nothing waits."""
+
+    def lost(self) -> None:
+        """Nothing is held."""
+
+
 class Streaming(msgspec.Struct, frozen=True):
     """An answer that goes on: the connection writes its head and begins `stream`."""
 
-    stream: Stream
+    stream: Flowing
     status: int = 200
 
     @property

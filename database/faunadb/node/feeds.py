@@ -51,7 +51,7 @@ PAGE_BYTES_MAX = 8 * 1024 * 1024  # a page that has as much is full; one event m
 STREAM_PAGE_BYTES_MAX = 256 * 1024  # of what a stream sends before it looks whether it was taken
 DEADLINE_SHARE = 0.95  # of its time after which a page ends with what it has (schema.md §9)
 
-CHANGE_STEPS = 200  # two looks at a document and the encoding of an event
+CHANGE_STEPS = 150  # two looks at a document and the encoding of an event
 
 _encode = msgspec.json.Encoder().encode
 ViewAt = Callable[[int], QueryView]
@@ -185,7 +185,14 @@ class _Page:
             len(self._events) >= self._asked.page_size
             or self._bytes >= (STREAM_PAGE_BYTES_MAX if self._asked.stream else PAGE_BYTES_MAX)
             or self._reading.is_late()
+            or self._is_enough()
         )
+
+    def _is_enough(self) -> bool:
+        """Return whether a stream asks again rather than wait for a worker."""
+        budget = self._reading.budget
+        some = self._asked.stream and bool(self._events) and not budget.deep
+        return some and 2 * budget.spent > budget.steps_max
 
     def _changes(self) -> tuple[list[Change], bool]:
         """Return changes behind the place, and whether those are all."""

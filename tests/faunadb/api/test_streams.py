@@ -86,6 +86,12 @@ def happen(server: Running, ts: int, *doc_ids: int) -> None:
     server.on_loop(lambda: server.database.happens(ts, *doc_ids))
 
 
+def looked_back(server: Running) -> None:
+    """The only stream was opened, asked for its history, and for nothing since."""
+    wait_until(lambda: len(server.database.asked) >= 2)
+    assert 2 == len(server.database.asked)
+
+
 def test_a_stream_begins_with_its_place_and_goes_on_with_events(server: Running) -> None:
     """History first, then each transaction in its order; chunks, and a name of its own."""
     server.database.history = [(1001, 0, 5)]
@@ -126,10 +132,10 @@ def test_history_ends_where_what_was_heard_begins(server: Running) -> None:
 def test_nobody_is_woken_for_another_collection(server: Running) -> None:
     """Its transactions cost a stream nothing."""
     with listening(server) as lines:
-        asked = len(server.database.asked)
+        looked_back(server)
         key = b"d" + bytes(4) + (1025).to_bytes(4, "big") + bytes(16)
         server.on_loop(lambda: server.database.followers.applied(1001, [(key, b"")]))
-        assert asked == len(server.database.asked)
+        looked_back(server)
         happen(server, 1002, 3)
         assert "3" == lines.next()["data"]
 
@@ -138,9 +144,10 @@ def test_a_client_that_leaves_leaves_nothing(server: Running) -> None:
     """Its stream is forgotten, and what it watched with it."""
     with listening(server):
         assert 1 == server.front.hub.streams.count
+        looked_back(server)
     wait_until(lambda: server.front.hub.streams.count == 0)
     happen(server, 1001, 1)
-    assert 2 == len(server.database.asked)  # opened, looked back
+    looked_back(server)
 
 
 def test_a_client_that_does_not_read_is_cut_and_slows_nobody() -> None:
@@ -185,6 +192,20 @@ def test_a_member_that_is_too_busy_breaks_off(server: Running) -> None:
         happen(server, 1001, 1)
         with pytest.raises(EOFError):
             lines.next()
+
+
+def test_a_member_without_a_leader_breaks_off_at_once(server: Running) -> None:
+    """Neither driver repeats a 429 of a stream, both repeat what was cut."""
+    server.database.outcome = TooManyPending("no leader")
+    lines = Lines(server)
+    with pytest.raises(EOFError):
+        lines.next()
+    lines.close()
+    with flows(server) as client:
+        stream = client.ask()
+        while stream not in client.ended:
+            client.receive()
+        assert h2.errors.ErrorCodes.INTERNAL_ERROR == client.ended[stream]
 
 
 def test_another_state_breaks_streams_off(server: Running) -> None:

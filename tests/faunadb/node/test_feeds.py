@@ -366,3 +366,20 @@ def test_a_follower_is_told_by_the_commits_that_it_applies() -> None:
     cluster.tick(20)
 
     assert [7] == [change.doc_id for change in heard.changes]
+
+
+def test_a_stream_looks_back_in_small_steps(host: Host) -> None:
+    """It asks again rather than wait for a worker, and gets all of it."""
+    found = token(host, "C.all().eventSource()")
+    host.data("Set.sequence(100, 200).forEach(i => C.create({id: i, n: i}))")
+    seen: list[Any] = []
+    start: tuple[int, int] | None = None
+    more = True
+    while more:
+        got = page(host, found, page_size=129, start=start, stream=True)
+        seen += [int(event["data"]["@doc"]["id"]) for event in got["events"]]
+        start, more = place(got["cursor"]), got["has_next"]
+        assert len(got["events"]) < 100
+
+    assert list(range(100, 200)) == seen
+    assert not host.workers.jobs
