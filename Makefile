@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 40
 INPUTS ?= 100000
+SECONDS_EACH ?= 60
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help run down dev tools test check unit e2e e2e-new process sim planted fuzz bench
+.PHONY: help run down dev tools test check unit e2e e2e-new process sim planted fuzz fuzz-guided bench
 
 help: ## list the commands
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +59,10 @@ planted: dev ## plant each bug of tests/planted in a copy; its test must notice
 fuzz: dev ## each decoder of foreign bytes with INPUTS=100000 inputs
 	@FAUNA_FUZZ=$(INPUTS) $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faunadb/test_decoders.py \
 		tests/faunadb/api/test_front.py::test_random_bytes_never_hurt
+
+fuzz-guided: dev ## each decoder for SECONDS_EACH=60, guided by coverage; ONLY=words, KEEP=1 keeps inputs
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[fuzz]'
+	@PYTHONPATH=tests $(BIN)/python -m decoders --seconds $(SECONDS_EACH) $(if $(KEEP),--keep) $(ONLY)
 
 bench: dev ## figures of this machine into bench/results
 	@$(BIN)/python -m bench
