@@ -51,6 +51,7 @@ def _member(running: RunningMember) -> Iterator[Metric]:
     yield _gauge("uncommitted_bytes", "Bytes proposed, not committed.", core.uncommitted_bytes)
     yield _gauge("queries_pending", "Queries not answered.", member.gateway.pending_count)
     yield _gauge("members_diverged", "Members whose state differs.", len(member.diverged))
+    yield _gauge("clocks_off", "Voters whose clock is off.", len(member.clocks_off))
     yield _gauge("open_for_clients", "1 when clients may write.", member.state.is_open)
 
 
