@@ -26,6 +26,7 @@ class SystemCollection(IntEnum):
     KEY = 6
     TOKEN = 7
     CREDENTIAL = 8
+    SCHEMA_SOURCE = 9  # files of the schema language: no query sees them
 
 
 USER_COLLECTION_MIN = 1024

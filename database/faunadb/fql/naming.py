@@ -18,6 +18,11 @@ _BUILT_IN_ROLES = frozenset({"admin", "server"})
 _MORE_MODULES = frozenset({"Credentials"})
 
 
+def is_identifier(name: str) -> bool:
+    """Return whether a name needs no quotes."""
+    return _IDENTIFIER.fullmatch(name) is not None and name not in KEYWORDS
+
+
 def identifier_failure(name: str, path: tuple[str | int, ...]) -> Failure | None:
     if _IDENTIFIER.fullmatch(name) and name != "_" and name not in KEYWORDS:
         return None

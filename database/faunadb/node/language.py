@@ -14,8 +14,8 @@ import msgspec
 
 from faunadb.codec import Answer
 from faunadb.definitions import Schema
-from faunadb.errors import QueryError, Unauthorized
-from faunadb.fql.budget import Budget
+from faunadb.errors import Forbidden, QueryError, Unauthorized
+from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.fql.compile import STORED, compile_query
 from faunadb.fql.evaluate import run
 from faunadb.fql.identity import authenticate
@@ -25,6 +25,7 @@ from faunadb.fql.program import Program
 from faunadb.fql.render import Source, summary
 from faunadb.fql.rights import BUILT_IN_ROLES
 from faunadb.fql.runtime import Context
+from faunadb.fql.schema_push import SchemaAsked, Told, answer_schema, describe
 from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
 from faunadb.fql.template import ValueInQueryRefused, decode_request
 from faunadb.fql.view import View
@@ -172,10 +173,29 @@ class Language:
         context = self.context(query, view, budget)
         if isinstance(context, Answer):
             return context
+        if query.schema is not None:
+            return self.schema(query.schema, view, budget, context)
         prepared = self.prepare(query, view.schema)
         if isinstance(prepared, Answer):
             return prepared
         return self.evaluate(prepared, view, budget, context)
+
+    def schema(self, asked: SchemaAsked, view: View, budget: Budget, context: Context) -> Answer:
+        """Answer for the schema's files; what has files to read is for a worker.
+
+        `stats` says whether a version of the schema was made. Raises `OverBudget`.
+        """
+        if budget.steps_max <= STEPS_ON_LOOP:
+            raise OverBudget
+        version = view.schema.version
+        try:
+            told = answer_schema(asked, view, context, STORED, budget.steps_max)
+        except Forbidden as error:
+            told = Told(error.http_status, {"message": str(error)})
+        except QueryError as error:
+            told = Told(error.http_status, {"message": describe(error)})
+        changed = msgspec.json.encode({"changed": told.changed})
+        return Answer(told.status, msgspec.json.encode(told.body), "", 0, version, changed)
 
     def evaluate(self, prepared: Prepared, view: View, budget: Budget, context: Context) -> Answer:
         """Evaluate; an error of the query is an answer too. Raises `OverBudget`.

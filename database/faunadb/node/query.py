@@ -12,6 +12,7 @@ import msgspec
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import FaunaError
 from faunadb.fql.credentials import Claim
+from faunadb.fql.schema_push import SchemaAsked
 from faunadb.node.asked import FeedAsked
 
 ATTEMPTS_DEFAULT = 5
@@ -44,6 +45,7 @@ class Query(msgspec.Struct, frozen=True, array_like=True):
     request: RequestId | None = None
     attempt: int = 1  # above 1: an earlier sending may still be on its way somewhere
     feed: FeedAsked | None = None  # events of a source instead of a program: `body` is empty
+    schema: SchemaAsked | None = None  # of the schema's files instead of a program
 
 
 class NotReadOnly(Exception):

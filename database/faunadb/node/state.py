@@ -14,6 +14,7 @@ from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_pay
 from faunadb.errors import DeadlineExceeded, InvalidRequest
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.fql.identity import proven
+from faunadb.fql.view import View
 from faunadb.machine import Applied, Hashed, Machine
 from faunadb.node.followers import Followers
 from faunadb.node.language import At, Language, fill
@@ -134,6 +135,8 @@ class AppliedState:
                     return True  # a wrong secret costs no compilation; `read_at` knows for certain
         if query.feed is not None:
             return True
+        if query.schema is not None:
+            return query.schema.action != "update"
         if self._language.is_large(query):
             return False
         prepared = self._language.prepare(query, schema)
@@ -183,18 +186,24 @@ class AppliedState:
                 at = At(ts, Budget(STEPS_ON_LOOP), _never_late)
                 return self._language.feed(query, schema, reader, at)
             view = self._language.view(reader, schema, ts, _no_id)
-            budget = Budget(STEPS_ON_LOOP)
-            context = self._language.context(query, view, budget)
-            if isinstance(context, Answer):
-                return fill(context, ts)
-            if self._language.is_large(query):
-                return NotReadOnly()
-            prepared = self._language.prepare(query, schema)
-            if isinstance(prepared, Answer):
-                return fill(prepared, ts)
-            if not prepared.program.read_only:
-                return NotReadOnly()
-            return fill(self._language.evaluate(prepared, view, budget, context), ts)
+            answer = self._answer(query, view)
+            return fill(answer, ts) if isinstance(answer, Answer) else answer
+
+    def _answer(self, query: Query, view: View) -> Answer | NotReadOnly:
+        budget = Budget(STEPS_ON_LOOP)
+        context = self._language.context(query, view, budget)
+        if isinstance(context, Answer):
+            return context
+        if self._language.is_large(query) or (query.schema and query.schema.action == "update"):
+            return NotReadOnly()
+        if query.schema is not None:
+            return self._language.schema(query.schema, view, budget, context)
+        prepared = self._language.prepare(query, view.schema)
+        if isinstance(prepared, Answer):
+            return prepared
+        if not prepared.program.read_only:
+            return NotReadOnly()
+        return self._language.evaluate(prepared, view, budget, context)
 
     def _lease(self, process: bytes) -> Lease | None:
         for lease in self._machine.record.leases:

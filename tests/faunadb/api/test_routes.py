@@ -34,7 +34,6 @@ def test_ping_says_which_scope_is_well(server: Running) -> None:
         ("POST", "/stream/1", 400, "invalid_request"),
         ("POST", "/feed/1", 400, "invalid_request"),
         ("GET", "/environment/1", 400, "disabled_feature"),
-        ("GET", "/schema/1/files", 400, "disabled_feature"),
         ("GET", "/export/1", 400, "disabled_feature"),
     ],
 )
@@ -49,7 +48,7 @@ def test_other_paths_say_what_they_are(
 
 def test_without_a_secret_there_is_only_ping(server: Running) -> None:
     """401 names the scheme, for every path that is not ping."""
-    for path in ("/query/1", "/stream/1", "/schema/1/update"):
+    for path in ("/query/1", "/stream/1", "/feed/1"):
         answer = httpx.post(server.url + path, content=query_body("1"))
         assert (401, "Bearer") == (answer.status_code, answer.headers["www-authenticate"])
         assert {
