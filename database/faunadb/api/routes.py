@@ -14,6 +14,8 @@ from faunadb.api.bodies import JSON, Response, protocol_error, query_response, r
 from faunadb.api.feeds import feed_query, feed_response, stream_query
 from faunadb.api.options import read_options
 from faunadb.api.ports import Database, PingScope
+from faunadb.api.schema import PREFIX as SCHEMA_PREFIX
+from faunadb.api.schema import Refused, schema_asked, schema_refusal, schema_response
 from faunadb.api.streams import Streaming, Streams
 from faunadb.errors import FaunaError, InvalidRequest
 from faunadb.fql.tagged import Format
@@ -27,7 +29,7 @@ _METHODS = {
     "/feed/1": ("POST",),
     "/environment/1": ("GET",),
 }
-_PREFIXES = ("/schema/1/", "/export/1")
+_PREFIXES = ("/export/1",)
 _SCOPES: dict[str, PingScope] = {"node": "node", "read": "read", "write": "write", "all": "all"}
 CORS = (
     ("access-control-allow-origin", "*"),
@@ -54,30 +56,41 @@ class Routes:
     def __init__(self, database: Database, authenticator: Authenticator, streams: Streams) -> None:
         self._database, self._authenticator = database, authenticator
         self.streams = streams
+        self._handlers = {
+            "/query/1": self._query, "/feed/1": self._feed, "/stream/1": self._stream
+        }  # fmt: skip
 
     def handle(self, request: Request, respond: Respond) -> None:
         """Answer `request`; never raises for anything that a client sends."""
         path, _, query_string = request.target.partition("?")
         if request.method == "OPTIONS":
             respond(_preflight(request))
+        elif path.startswith(SCHEMA_PREFIX):
+            self._schema(request, path, query_string, respond)
         elif path.startswith(_PREFIXES):
             self._not_built(path, request, respond)
         elif path not in _METHODS:
             respond(protocol_error(404, "not_found", "Not found"))
         elif request.method not in _METHODS[path]:
             respond(protocol_error(405, "method_not_allowed", "Method not allowed"))
-        elif path == "/query/1":
-            self._query(request, respond)
         elif path == "/ping":
             respond(self._ping(query_string))
         elif path == "/cluster/1":
             self._for_believed(request, respond, self._cluster)
-        elif path == "/feed/1":
-            self._feed(request, respond)
-        elif path == "/stream/1":
-            self._stream(request, respond)
+        elif path in self._handlers:
+            self._handlers[path](request, respond)
         else:
             self._not_built(path, request, respond)
+
+    def _schema(self, request: Request, path: str, options: str, respond: Respond) -> None:
+        try:
+            caller = self._authenticator.caller(request.headers.get("authorization"))
+            asked = schema_asked(request.method, path, options, request.headers, request.body)
+        except (FaunaError, Refused) as error:
+            respond(schema_refusal(error))
+            return
+        query = Query(b"", caller=caller, schema=asked)
+        self._database.submit(query, lambda outcome: respond(schema_response(asked, outcome)))
 
     def _feed(self, request: Request, respond: Respond) -> None:
         try:
