@@ -1,13 +1,14 @@
 /* Makes a disk slow, or makes it fail, for one program and while a file says so.
  *
  * Preloaded into a program. BAD_DISK names the file, or it is ".bad-disk" in the folder that
- * BAD_DISK_DEFAULT names when this is compiled. While it exists it holds one line of three words:
+ * BAD_DISK_DEFAULT names when this is compiled. While it exists it holds one line of words:
  *
  *     sync-slow <milliseconds> <part>    fsync, fdatasync and msync wait before they begin
  *     sync-fails <errno> <part>          they fail, and nothing is synced
  *     write-fails <errno> <part>         write, pwrite, writev and pwritev fail
  *     read-fails <errno> <part>          read, pread and preadv fail
  *
+ * and, if only the n-th such call of a program and the later ones are meant, a number n behind it;
  * for files whose path holds the part; "/" is in every path, and sockets and pipes have none.
  * The trap: io_uring and stores into a mapped page do not come by here.
  */
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +33,7 @@
 
 struct order {
     char what[32];
-    long value;
+    long value, nth;
     char part[256];
 };
 
@@ -48,7 +50,10 @@ static int ordered(struct order *found)
     if (length <= 0)
         return 0;
     line[length] = '\0';
-    return sscanf(line, "%31s %ld %255s", found->what, &found->value, found->part) == 3;
+    memset(found, 0, sizeof *found);
+    found->nth = 1;
+    return sscanf(line, "%31s %ld %255s %ld", found->what, &found->value, found->part,
+                  &found->nth) >= 3;
 }
 
 static int is_meant(int descriptor, const struct order *order)
@@ -69,12 +74,29 @@ static void pause_ms(long milliseconds)
         ;
 }
 
+/* Count the calls that an order means; a new order begins anew. */
+static int is_due(const struct order *order)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct order last;
+    static long count;
+    pthread_mutex_lock(&lock);
+    if (memcmp(&last, order, sizeof last) != 0) {
+        last = *order;
+        count = 0;
+    }
+    int due = ++count >= order->nth;
+    pthread_mutex_unlock(&lock);
+    return due;
+}
+
 /* Return whether the call has to fail, with errno set. */
 static int fails(const char *what, int descriptor)
 {
     struct order order;
     int kept = errno;
-    int meant = ordered(&order) && strcmp(order.what, what) == 0 && is_meant(descriptor, &order);
+    int meant = ordered(&order) && strcmp(order.what, what) == 0 && is_meant(descriptor, &order) &&
+                is_due(&order);
     errno = meant ? (int)order.value : kept;
     return meant;
 }

@@ -29,19 +29,19 @@ def slow(seconds: float, part: str = "/") -> str:
     return f"sync-slow {round(seconds * 1000)} {part}"
 
 
-def failing(call: Call, part: str = "/", code: int = errno.EIO) -> str:
-    """An order: such calls on files whose path holds `part` fail with an errno.
+def failing(call: Call, part: str = "/", code: int = errno.EIO, nth: int = 1) -> str:
+    """An order: such calls on files whose path holds `part` fail with an errno, from the n-th on.
 
     >>> failing("sync")
-    'sync-fails 5 /'
+    'sync-fails 5 / 1'
     """
-    return f"{call}-fails {code} {part}"
+    return f"{call}-fails {code} {part} {nth}"
 
 
 def compile_shim(folder: Path) -> Path:
     """Compile the library into a folder."""
     library = folder / "bad_disk.so"
-    flags = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror")
+    flags = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
     run("gcc", *flags, "-o", library, SOURCE, "-ldl")
     return library
 
