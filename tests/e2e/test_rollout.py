@@ -76,6 +76,7 @@ def test_an_image_that_does_not_start(shape: Shape) -> None:
         shape.edit(
             image={"tag": tag, "pullPolicy": "IfNotPresent"},
             resources={"requests": {"cpu": "80m", "memory": "256Mi"}},
+            updateStrategy={**QUICK, "memberReadyTimeout": "15m"},
         )
         shape.await_step("the rollout", lambda: not before.items() & pod_uids(shape).items())
         shape.await_settled(3)
