@@ -55,6 +55,7 @@ CHANGE_STEPS = 150  # two looks at a document and the encoding of an event
 
 _encode = msgspec.json.Encoder().encode
 ViewAt = Callable[[int], QueryView]
+Latest = Callable[[Stretch, Place, int, Callable[[int], None]], list[Change] | None]
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -67,6 +68,7 @@ class Reading(msgspec.Struct, frozen=True):
     ts: int  # the snapshot: everything up to here is in the reader
     budget: Budget
     is_late: Callable[[], bool]
+    latest: Latest | None
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -201,6 +203,10 @@ class _Page:
             found = [Change(*change) for change in told]
             return [change for change in found if change.place > self._place], True
         reading = self._reading
+        if reading.latest is not None:
+            known = reading.latest(self._source.stretch, self._place, reading.ts, self._spend)
+            if known is not None:
+                return known, True
         return changes_since(
             reading.reader, self._source.stretch, self._place, reading.ts, self._spend
         )

@@ -29,7 +29,7 @@ from faunadb.fql.schema_push import SchemaAsked, Told, answer_schema, describe
 from faunadb.fql.tagged import Format, encode_error, encode_result, fill_transaction_time
 from faunadb.fql.template import ValueInQueryRefused, decode_request
 from faunadb.fql.view import View
-from faunadb.node.feeds import Reading, answer_feed
+from faunadb.node.feeds import Latest, Reading, answer_feed
 from faunadb.node.query import Query
 from faunadb.store.ports import Reader
 from faunadb.store.transaction import QueryView
@@ -67,6 +67,7 @@ class At(msgspec.Struct, frozen=True):
     ts: int
     budget: Budget
     is_late: Callable[[], bool]
+    latest: Latest | None = None  # of this member, if it remembers
 
 
 class Language:
@@ -139,6 +140,7 @@ class Language:
             ts=at.ts,
             budget=at.budget,
             is_late=at.is_late,
+            latest=at.latest,
         )
         return Answer(200, answer_feed(query.feed, reading), "", at.ts, schema.version)
 

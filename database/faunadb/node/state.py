@@ -31,9 +31,11 @@ from faunadb.raft.entries import (
     decode_configuration,
 )
 from faunadb.store.bookkeeping import Lease
+from faunadb.store.changes import Change, Place, Stretch
 from faunadb.store.ids import IdSource
 from faunadb.store.overlay import Overlay
 from faunadb.store.ports import KeyValue
+from faunadb.store.recent import Recent
 from faunadb.store.schema import SchemaCache
 
 HASHES_KEPT_MAX = 64
@@ -51,6 +53,7 @@ class AppliedState:
         self._new_hashes: list[tuple[Index, bytes]] = []
         self._ids: IdSource | None = None
         self.followers = Followers()
+        self._recent = Recent()
         self.reopen(kv)
 
     def reopen(self, kv: KeyValue) -> None:
@@ -59,6 +62,7 @@ class AppliedState:
         self._machine = Machine(kv)
         self._schemas = SchemaCache()
         self.followers.swapped()
+        self._recent.forget()
 
     @property
     def applied(self) -> Index:
@@ -79,7 +83,9 @@ class AppliedState:
     def apply(self, entries: tuple[Entry, ...]) -> None:
         for outcome in self._machine.apply(entries):
             if isinstance(outcome, Applied):
-                self.followers.applied(outcome.transaction.ts, outcome.transaction.writes)
+                ts, writes = outcome.transaction.ts, outcome.transaction.writes
+                self.followers.applied(ts, writes)
+                self._recent.applied(ts, writes)
             if isinstance(outcome, Hashed):
                 self._hashes[Index(outcome.index)] = outcome.state_hash
                 self._new_hashes.append((Index(outcome.index), outcome.state_hash))
@@ -183,7 +189,7 @@ class AppliedState:
         with self._kv.read() as reader:
             schema = self._schemas.at(reader, query.caller.scope, ts)
             if query.feed is not None:
-                at = At(ts, Budget(STEPS_ON_LOOP), _never_late)
+                at = At(ts, Budget(STEPS_ON_LOOP), _never_late, self._latest)
                 return self._language.feed(query, schema, reader, at)
             view = self._language.view(reader, schema, ts, _no_id)
             answer = self._answer(query, view)
@@ -204,6 +210,11 @@ class AppliedState:
         if not prepared.program.read_only:
             return NotReadOnly()
         return self._language.evaluate(prepared, view, budget, context)
+
+    def _latest(
+        self, stretch: Stretch, after: Place, through_ts: int, tick: Callable[[int], None]
+    ) -> list[Change] | None:
+        return self._recent.changes(stretch, after, self.last_ts, through_ts, tick)
 
     def _lease(self, process: bytes) -> Lease | None:
         for lease in self._machine.record.leases:

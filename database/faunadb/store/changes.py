@@ -81,7 +81,8 @@ def changes_since(
 
     Looks at every version of the stretch: `tick` pays one step for each.
     """
-    first, last = keys.suffix(through_ts), keys.suffix(after.ts)
+    done = after.ordinal == ORDINAL_MAX  # with its own transaction
+    first, last = keys.suffix(through_ts), keys.suffix(after.ts + 1 if done else after.ts)
 
     def written() -> Iterable[tuple[int, bytes]]:
         for key, _ in reader.scan(stretch.start, stretch.end):
@@ -90,12 +91,14 @@ def changes_since(
                 yield keys.ts_of(key), key
 
     found = nsmallest(CHANGES_AT_ONCE_MAX + 1, written())
-    complete = len(found) <= CHANGES_AT_ONCE_MAX
-    if not complete:
-        ts = found[-1][0]  # all of a transaction or nothing: its ordinals are counted together
-        kept = [pair for pair in found if pair[0] < ts]
-        found = kept or sorted(pair for pair in written() if pair[0] == ts)
-    return _numbered(found, after), complete
+    if len(found) <= CHANGES_AT_ONCE_MAX:
+        return numbered(found, after), True
+    ts = found[-1][0]  # all of a transaction or nothing: its ordinals are counted together
+    changes = numbered([pair for pair in found if pair[0] < ts], after)
+    changes = changes or numbered(sorted(pair for pair in written() if pair[0] == ts), after)
+    if changes:
+        return changes, False
+    return changes_since(reader, stretch, Place(ts, ORDINAL_MAX), through_ts, tick)
 
 
 def changes_in(
@@ -104,10 +107,11 @@ def changes_in(
     """Return what the transaction at `ts` wrote in the stretch, of all the keys that it wrote."""
     inside = [(ts, key) for key in written if stretch.start <= key < stretch.end]
     inside.sort()
-    return _numbered(inside, after)
+    return numbered(inside, after)
 
 
-def _numbered(found: Iterable[tuple[int, bytes]], after: Place) -> list[Change]:
+def numbered(found: Iterable[tuple[int, bytes]], after: Place) -> list[Change]:
+    """Number the keys of each transaction; they come in order of time and key."""
     changes: list[Change] = []
     now, ordinal = -1, 0
     seen: set[int] = set()

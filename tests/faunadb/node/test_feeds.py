@@ -383,3 +383,21 @@ def test_a_stream_looks_back_in_small_steps(host: Host) -> None:
 
     assert list(range(100, 200)) == seen
     assert not host.workers.jobs
+
+
+def test_who_asks_again_needs_no_look_through_everything(host: Host) -> None:
+    """The first page of a large collection takes a worker, the next ones what was applied since."""
+    found = token(host, "C.all().eventSource()")
+    for first in range(100, 4200, 100):
+        host.data(f"Set.sequence({first}, {first + 100}).forEach(i => C.create({{id: i, n: i}}))")
+    late = token(host, "C.all().eventSource()")
+    answers = host.submit(Query(b"", feed=FeedAsked(late, 16)))
+    host.cluster.pump()
+    host.workers.evaluate()()
+    (answer,) = answers
+    assert isinstance(answer, Answer)
+    cursor = place(json.loads(answer.data)["cursor"])
+    host.data("C.byId('150')!.update({n: 0})")
+
+    assert [("update", ("150", 0))] == events(host, found, start=cursor)
+    assert not host.workers.jobs
