@@ -76,7 +76,7 @@ def decode_event_source(rt: Runtime, token: str) -> tuple[EventSource, int | Non
     source, fields, _, start = decode_cursor(rt, text, "events")
     if written:
         time = parse_time(written)
-        if time is None:
+        if time is None or time.micros < 0:
             raise invalid_cursor()
         start = time.micros
     return EventSource(source, tuple(tuple(path) for path in fields)), start

@@ -84,7 +84,12 @@ def answer_feed(asked: FeedAsked, reading: Reading) -> bytes:
 
     Raises `InvalidRequest` for a source that cannot be followed (any more), and `OverBudget`.
     """
-    source = _open(asked, reading)
+    try:
+        source = _open(asked, reading)
+    except RecursionError:
+        if not reading.budget.deep:
+            raise OverBudget("stack") from None
+        raise InvalidRequest("The source of events nests too deep.") from None
     if not asked.page_size:
         stretch = source.stretch
         return msgspec.msgpack.encode(Opened(stretch.start, stretch.end, source.place))
@@ -191,10 +196,13 @@ class _Page:
         )
 
     def _is_enough(self) -> bool:
-        """Return whether a stream asks again rather than wait for a worker."""
+        """Return whether it is better to be asked again.
+
+        A stream does rather than wait for a worker; and in a worker there is no more to be had.
+        """
         budget = self._reading.budget
-        some = self._asked.stream and bool(self._events) and not budget.deep
-        return some and 2 * budget.spent > budget.steps_max
+        moved = self._place > self._source.place
+        return moved and (self._asked.stream or budget.deep) and 2 * budget.spent > budget.steps_max
 
     def _changes(self) -> tuple[list[Change], bool]:
         """Return changes behind the place, and whether those are all."""
