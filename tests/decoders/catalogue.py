@@ -19,6 +19,8 @@ import zstandard
 
 from fauna_client import answers as client_answers
 from faunadb import codec
+from faunadb.api.feeds import feed_query, stream_query
+from faunadb.api.options import Options
 from faunadb.backup import layout, segments
 from faunadb.backup.layout import Part
 from faunadb.backup.pairs import PartWriter, read_part
@@ -36,7 +38,7 @@ from faunadb.fql.template import decode_request
 from faunadb.net import frames as net
 from faunadb.node import faults, jobs, wire
 from faunadb.node.ports import Identity
-from faunadb.node.query import Query
+from faunadb.node.query import Caller, Query
 from faunadb.node.report import InitAsked, MembershipAsked
 from faunadb.raft import entries, messages, records
 from faunadb.raft.entries import (
@@ -361,6 +363,18 @@ DECODERS = [
         "query: positions of events",
         lambda block: decode_position(text_of(block)),
         [encode_position(10**15, 3).encode()],
+    ),
+    Decoder(
+        "query: what is asked of a source",
+        lambda block: (
+            feed_query(block, Options(), Caller()),
+            stream_query(block, Options(), Caller()),
+        ),
+        [
+            b'{"token":"t","page_size":16,"start_ts":7}',
+            json.dumps({"token": "t", "cursor": encode_position(10**15, 3)}).encode(),
+        ],
+        (InvalidRequest,),
     ),
     Decoder("client: results", client_answers.read_result, [ANSWER], (ValueError,)),
     Decoder("client: errors", partial(client_answers.read_error, 400), [REFUSAL], ()),

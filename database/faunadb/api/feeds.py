@@ -70,7 +70,7 @@ def _decode(body: bytes) -> _Body:
         raise InvalidRequest("No request body provided")
     try:
         asked = msgspec.json.decode(body, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refused(str(error)) from None
     if asked.start_ts is not None and not 0 <= asked.start_ts <= _TIME_MAX:
         raise _refused("`start_ts` is not a time")

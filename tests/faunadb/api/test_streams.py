@@ -246,6 +246,11 @@ def test_too_many_streams_are_refused() -> None:
 REFUSED = [
     (b"", "No request body provided", "No request body provided"),
     (b"{}", "Invalid request body: Object missing required field `token`", None),
+    (
+        b'{"token": "t", "x": ' + b"[" * 100_000 + b"}",
+        "Invalid request body: maximum recursion depth exceeded while deserializing an object",
+        None,
+    ),
     (b'{"token": 1}', "Invalid request body: Expected `str`, got `int` - at `$.token`", None),
     (
         b'{"token": "t", "start_ts": 1, "cursor": "x"}',
