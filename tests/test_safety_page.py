@@ -38,6 +38,12 @@ def test_what_a_row_names_exists(number: str) -> None:
     assert [] == [name for name in names if not _exists(name)]
 
 
+@pytest.mark.parametrize("number", [number for number in RULES if not number.startswith("M")])
+def test_every_rule_has_a_bug_that_breaks_it(number: str) -> None:
+    """That its tests fail without it is tried: `make planted`."""
+    assert "`planted:" in ROWS[number]
+
+
 def _exists(name: str) -> bool:
     kind, _, rest = name.partition(":")
     if kind == "story":

@@ -131,4 +131,27 @@ BUGS = (
         new="return True",
         test=f"{EVERY}[process-eio]",
     ),
+    Bug(
+        name="a value of the state that rotted is served",
+        file="disk/engine.py",
+        old='    if crc32c(value, crc32c(key)) != int.from_bytes(stored[:CRC_BYTES], "little"):\n',
+        new="    if False:\n",
+        test=f"{TESTS}/test_engine.py::test_a_value_that_rots_is_never_served",
+        fails="Failed",
+    ),
+    Bug(
+        name="a short disk keeps the older snapshot and refuses writes",
+        file="disk/space.py",
+        old="drop_older_snapshot=short and space.older_snapshot > 0,",
+        new="drop_older_snapshot=False,",
+        test=f"{TESTS}/test_space.py::test_what_goes_first",
+    ),
+    Bug(
+        name="a snapshot of another incarnation is received",
+        file="disk/snapshots.py",
+        old="    ours = (identity.cluster_id, identity.incarnation, identity.incarnation_salt)\n",
+        new="    ours = (identity.cluster_id, manifest.incarnation, manifest.incarnation_salt)\n",
+        test=f"{TESTS}/test_incarnation.py::test_a_snapshot_of_another_incarnation_is_not_received",
+        fails="Failed",
+    ),
 )

@@ -124,4 +124,18 @@ BUGS = (
         new="if False:",
         test=f"{TESTS}/test_gateway_outcomes.py::test_one_answer_and_a_true_one",
     ),
+    Bug(
+        name="a long scan keeps its reader of the state",
+        file="node/sliced.py",
+        old="return self._clock.monotonic_s() - self._since_s >= SLICE_S",
+        new="return False",
+        test=f"{TESTS}/test_sliced.py::test_lmdb_lets_go_of_a_scan_that_is_under_way",
+    ),
+    Bug(
+        name="a member of another incarnation is welcome",
+        file="net/frames.py",
+        old="return number == own.incarnation and (unknown or salt == own.incarnation_salt)",
+        new="return unknown or salt == own.incarnation_salt",
+        test="tests/faunadb/net/test_frames.py::test_who_is_welcome",
+    ),
 )

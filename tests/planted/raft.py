@@ -260,4 +260,27 @@ BUGS = (
         new="if not send_entries(s, peer) and False:",
         test=f"{TESTS}/test_scripts.py::test_script[growing]",
     ),
+    Bug(
+        name="a slow peer is sent everything at once",
+        file="raft/progress.py",
+        old="return len(self._inflight) < messages_max and self.inflight_bytes < bytes_max",
+        new="return True",
+        test=f"{TESTS}/test_replication.py::test_a_slow_peer_is_sent_only_so_much",
+    ),
+    Bug(
+        name="entries that cannot follow each other are a message",
+        file="raft/messages.py",
+        old='raise Malformed(f"entry {entry_term}/{entry_index} cannot follow {term}/{index}")',
+        new="pass",
+        test=f"{TESTS}/test_messages.py::test_lying_blocks_are_malformed",
+        fails="Failed",
+    ),
+    Bug(
+        name="bytes of a peer that are no text end the process",
+        file="raft/messages.py",
+        old='raise Malformed(f"not a message: {problem}") from problem',
+        new="raise",
+        test="tests/faunadb/test_decoders.py"
+        "::test_whatever_comes_is_decoded_or_refused[peer: consensus]",
+    ),
 )

@@ -122,4 +122,13 @@ BUGS = (
         new="        if True:\n            return stored\n",
         test=f"{STORE}/test_transaction.py::test_a_view_is_what_a_dictionary_says",
     ),
+    Bug(
+        name="what a worker found for a leadership that is over is taken",
+        file="node/leader.py",
+        old="            if self._resigned:\n"
+        "                done(NotLeader())\n"
+        "            elif isinstance",
+        new="            if isinstance",
+        test=f"{NODE}/test_leader.py::test_a_long_program_that_comes_too_late",
+    ),
 )
