@@ -77,6 +77,7 @@ def test_a_schema_goes_in_and_comes_out(editor: Editor) -> None:
     """Pushed once, used, changed by a query, pulled, pushed again, and taken away."""
     status, said = editor.get("files")
     assert (200, []) == (status, said["files"])
+    assert "none" == editor.get("staged/status")[1]["status"]
     version = said["version"]
     status, said = editor.post("validate?diff=summary", FILES)
     assert 200 == status

@@ -1,10 +1,10 @@
 """The schema endpoints: which request asks what of the schema's files, and what it is told.
 
-    GET  files, files/{name}       POST  update, validate, diff
+    GET  files, files/{name}, staged/status       POST  update, validate, diff
 
-The root database, the only one that is built, has no staged schema, so `staged=true` reads what is
-active. Item endpoints are not built: 400, with a sentence. Errors have a message and no code
-(schema.md §4).
+A staged schema cannot be made in the root database, the only one that is built: its status is
+`none` (the command-line tool asks before all else), and `staged=true` reads what is active. Item
+endpoints are not built: 400, with a sentence. Errors have a message and no code (schema.md §4).
 
 Trap: in a multipart body a part's *field name* is the name of the file.
 """
@@ -25,7 +25,8 @@ from faunadb.node.query import Outcome
 PREFIX = "/schema/1/"
 PARTS_MAX = 1100  # a little more than files are accepted
 _POSTS = frozenset({"update", "validate", "diff"})
-_STAGED = re.compile(r"(staged/)?(status|commit|abandon)")
+_STAGED = re.compile(r"(staged/)?(commit|abandon)")
+_STATUS = frozenset({"status", "staged/status"})
 _HEAD_BYTES_MAX = 4096
 _DIFFS = {"": "semantic", "true": "semantic", "semantic": "semantic", "summary": "summary",
           "textual": "textual"}  # fmt: skip
@@ -54,20 +55,23 @@ def schema_asked(
         }
     except ValueError:
         raise Refused(400, "Invalid request") from None
-    staged = options.get("staged", "").lower() == "true"
-    if _STAGED.fullmatch(what) or (staged and what == "update"):
+    if options.get("staged", "").lower() == "true" and what == "update":
         raise Refused(400, "Schema cannot be staged in the root database")
+    if ending := _STAGED.fullmatch(what):
+        raise Refused(400, f"There is no staged schema to {ending[2]}")
     if what.startswith("items/"):
         raise Refused(400, f"{path[:100]} is not supported by this server yet.")
     name = unquote(what.removeprefix("files/")) if what.startswith("files/") else ""
-    if not (what in _POSTS or what == "files" or name):
+    if not (what in _POSTS or what in _STATUS or what == "files" or name):
         raise Refused(404, "Not found")
     if method != ("POST" if what in _POSTS else "GET"):
         raise Refused(405, "Method not allowed")
     version = _version(options)
+    style = options.get("diff") or options.get("format") or ""
+    if what in _STATUS:
+        return SchemaAsked("status", version=version, diff=style[:10])
     if what not in _POSTS:
         return SchemaAsked("file" if name else "files", name=name, version=version)
-    style = options.get("diff") or options.get("format") or ""
     if style.lower() not in _DIFFS:
         raise Refused(400, "Invalid request")
     return SchemaAsked(

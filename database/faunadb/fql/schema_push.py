@@ -39,8 +39,8 @@ STALE = "Stale schema version provided"
 class SchemaAsked(msgspec.Struct, frozen=True, array_like=True):
     """What a client asks of the schema's files.
 
-    `action` is files, file, diff, validate or update; `diff` "", semantic, summary or textual.
-    `version` (microseconds) is what the client believes the schema's version to be.
+    `action` is files, file, status, diff, validate or update; `diff` is "", semantic, summary or
+    textual. `version` (microseconds) is what the client believes the schema's version to be.
     """
 
     action: str
@@ -74,6 +74,10 @@ def answer_schema(
     rt = Runtime(view, msgspec.structs.replace(context, role="admin"), compiler, steps=steps)
     if asked.action == "files":
         return Told(200, {"files": [{"filename": name} for name in sorted(current_files(rt))]})
+    if asked.action == "status":
+        return Told(
+            200, {"status": "none"} | ({"pending_summary": "", "diff": ""} if asked.diff else {})
+        )
     if asked.action == "file":
         content = current_files(rt).get(asked.name)
         if content is None:
