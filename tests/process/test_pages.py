@@ -134,6 +134,16 @@ def test_security(tmp_path: Path) -> None:
     assert [3, 0, 12, 3, 1] == [a["data"] for a in answers if isinstance(a.get("data"), int)]
 
 
+def test_schema(tmp_path: Path) -> None:
+    """A schema is pushed, changed by a query, and comes back with the change."""
+    said = run_page("schema.md", tmp_path)
+
+    assert "* Adding collection `Customer` to main.fsl:1:1" in said
+    assert '"data":"hello Ada"' in said
+    assert "// Those who buy.\\ncollection Customer {\\n  name: String" in said
+    assert "-   history_days 2" in said
+
+
 def test_development(tmp_path: Path) -> None:
     """`pip install` alone gives a `faunadb dev` that answers."""
     for name in ("database", "operator"):
