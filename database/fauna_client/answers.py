@@ -26,7 +26,7 @@ def read_result(body: bytes) -> Result:
             schema_version=content.get("schema_version", 0),
             stats=content.get("stats", {}),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the answer has an unexpected shape: {error!r}") from error
 
 
@@ -61,12 +61,12 @@ def _kind(status: int) -> type[QueryError]:
 def _abort(problem: dict[str, Any]) -> Any:
     try:
         return decode(problem.get("abort"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return problem["abort"]
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"the answer is no JSON object: {error}") from error

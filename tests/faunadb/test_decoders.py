@@ -18,6 +18,7 @@ from decoders.catalogue import DECODERS, Decoder
 from decoders.corpus import KEPT_BYTES_MAX, PLACE, file_of, kept
 
 INPUTS = int(os.environ.get("FAUNA_FUZZ", "300"))  # of each decoder
+DEEP = 100_000
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
@@ -36,6 +37,21 @@ def test_whatever_comes_is_decoded_or_refused(decoder: Decoder) -> None:
         except Exception as problem:
             raise AssertionError(f"input {number}: {block!r}") from problem
     print(f"{decoder.name}: {INPUTS} inputs, {refused} refused, {time.monotonic() - began_s:.1f} s")
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
+def test_what_is_nested_too_deep_is_decoded_or_refused(decoder: Decoder) -> None:
+    """Also in a field that nobody asked for."""
+    whole = decoder.good[0]
+    longer = bytes([whole[0] + 1]) + whole[1:]  # of a map or array of MessagePack, one item more
+    for block in (
+        *(b"[" * DEEP, b"(" * DEEP, b"a { " * DEEP, b'"#{' * DEEP, b"\x91" * DEEP),
+        *(longer + b"\x91" * DEEP, longer + b"\xa1x" + b"\x91" * DEEP),
+        *(b'{"%s":' % name + b"[" * DEEP for name in (b"query", b"data", b"error", b"x")),
+        whole.rstrip()[:-1] + b', "x": ' + b"[" * DEEP,
+    ):
+        with contextlib.suppress(*decoder.refuses):
+            decoder.decode(block)
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)

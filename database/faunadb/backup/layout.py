@@ -135,7 +135,7 @@ def decode_manifest(block: bytes | memoryview, place: str) -> Manifest:
         if found != head.digest:
             raise Corrupt("manifest", f"{place}: expected SHA-256 {head.digest}, found {found}")
         manifest = msgspec.json.decode(block, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
         raise Corrupt("manifest", f"{place} cannot be read: {problem}") from problem
     if contradiction := next(_contradictions(manifest), None):
         raise Corrupt("manifest", f"{place}: {contradiction}")

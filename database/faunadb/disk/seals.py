@@ -45,7 +45,7 @@ def unseal(magic: bytes, type_: type[T], block: bytes) -> T:
         raise Malformed("file does not match its checksum")
     try:
         return msgspec.msgpack.decode(body, type=type_)
-    except (msgspec.MsgspecError, UnicodeDecodeError, AssertionError) as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError, AssertionError, RecursionError) as problem:
         raise Malformed(f"not what a {magic.decode()} holds: {problem}") from problem
 
 

@@ -50,7 +50,7 @@ def decode_job(body: bytes) -> Job:
     """Raises `Malformed`."""
     try:
         return msgspec.msgpack.decode(body, type=Job)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not a job: {error}") from error
 
 
@@ -58,5 +58,5 @@ def decode_done(body: bytes) -> JobDone:
     """Raises `Malformed`."""
     try:
         return msgspec.msgpack.decode(body, type=JobDone)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not an outcome: {error}") from error

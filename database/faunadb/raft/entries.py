@@ -147,7 +147,7 @@ def decode_configuration(payload: bytes | memoryview) -> Configuration:
     """Undo `encode_configuration`. Raises `Malformed` for anything else."""
     try:
         return msgspec.msgpack.decode(payload, type=Configuration)
-    except (msgspec.MsgspecError, AssertionError, UnicodeDecodeError) as problem:
+    except (msgspec.MsgspecError, AssertionError, UnicodeDecodeError, RecursionError) as problem:
         raise Malformed(f"not a configuration: {problem}") from problem
 
 

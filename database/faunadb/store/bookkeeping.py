@@ -50,7 +50,7 @@ def read_bookkeeping(reader: Reader) -> Bookkeeping:
         raise Malformed("bookkeeping of an unknown format version")
     try:
         return msgspec.msgpack.decode(raw[1:], type=Bookkeeping)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not bookkeeping: {error}") from error
 
 

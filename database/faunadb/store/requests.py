@@ -84,7 +84,7 @@ def find_request(reader: Reader, request: RequestId) -> Remembered | None:
         return None
     try:
         return msgspec.msgpack.decode(raw, type=Remembered)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"not an outcome: {error}") from error
 
 
