@@ -95,10 +95,22 @@ class Loop:
             self._reconciler.troubled(Blocked("ReconcileFailed", f"{wrong}: {error}"))
         self._reconciler.passed(time.monotonic() - began, wrong)
         if wrong:
+            _forget_requests_to_end()
             self._failures += 1
             return BACKOFF_S[min(self._failures, len(BACKOFF_S)) - 1]
         self._failures = 0
         return pause_s
+
+
+def _forget_requests_to_end() -> None:
+    """Undo what a task group that failed leaves in its task.
+
+    Python 3.11 interrupts the task that waits for a group, and does not take that back; the next
+    timeout in the same task would then end the task, in silence (fixed in 3.13: gh-125859).
+    """
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 class Supervisor:

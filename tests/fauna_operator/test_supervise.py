@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fauna_operator.errors import Refused
 from fauna_operator.model import Blocked
-from fauna_operator.supervise import Key, Reconciler, Supervisor
+from fauna_operator.supervise import Key, Loop, Reconciler, Supervisor
 
 HANG_S = 20.0
 
@@ -109,3 +109,39 @@ def test_an_object_made_again_while_its_loop_ends_is_seen() -> None:
     supervised(book, story, lambda: book.made["Pear", ("shop", "one")] == 2)
 
     assert 2 == book.passes["Pear", ("shop", "one")]
+
+
+@dataclass
+class Parallel(Fake):
+    """Reads several things at once, and one of them fails; the others are cut off."""
+
+    async def one_pass(self) -> float | None:
+        self.book.passes[self.name] += 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(HANG_S))
+                group.create_task(self.fail())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return None
+
+    async def fail(self) -> None:
+        await asyncio.sleep(0)
+        raise Refused("not now")
+
+
+def test_a_pass_whose_parallel_reads_fail_is_followed_by_another() -> None:
+    """What a task group leaves behind in its task, in Python 3.11, does not end the loop."""
+    book = Notebook()
+
+    async def live() -> None:
+        loop = Loop(Parallel(book, ("A", ("space", "name"))), "A space/name")
+        async with asyncio.timeout(HANG_S), asyncio.TaskGroup() as group:
+            task = group.create_task(loop.run())
+            while book.passes.total() < 3 and not task.done():  # noqa: ASYNC110 it tells nobody
+                await asyncio.sleep(0.01)
+            task.cancel()
+
+    asyncio.run(live())
+
+    assert 3 == book.passes.total()
