@@ -281,6 +281,10 @@ class Platter:
         }
         acts[event.kind](event)
 
+    def is_file(self, inode: int) -> bool:
+        """Say whether an inode is a file's now."""
+        return isinstance(self._nodes.get(inode), FileNode)
+
     def left(self, chance: Random) -> Tree:
         """Draw one of the things that a loss of power may leave."""
         odds = chance.choice((0.0, 0.1, 0.5, 0.5, 0.9, 1.0))

@@ -9,6 +9,7 @@ are started again as processes, and asked.
 `POWER_LOSS_MOMENTS=2000` looks at more moments.
 """
 
+import copy
 import heapq
 import os
 import re
@@ -30,6 +31,7 @@ from faunadb.disk.boot import SHARED_MEMORY, Boot
 from faunadb.disk.directory import open_data_directory
 from faunadb.disk.engine import LmdbEngines
 from faunadb.disk.files import DirectoryFiles
+from faunadb.errors import Corrupt
 from faunadb.raft.entries import EntryId
 from process.cluster import NO_ANSWER, Cluster, cluster, wait_until
 from process.recording import Event, Platter, Recorder, Tree, compile_recorder, read_events
@@ -90,23 +92,49 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_all_lose_power_at_any_moment(tmp_path: Path, memory: Path) -> None:
-    """Any two of three hold, and would elect somebody with, all that was acknowledged."""
-    folder = tmp_path / f"power-loss-{uuid.uuid4().hex[:8]}"
-    recorders = prepared(folder, tmp_path)
+class Lived(msgspec.Struct, frozen=True):
+    """A cluster that has lived, and what was recorded of it; `platters` as they were at first."""
+
+    members: Cluster
+    recorders: dict[int, Recorder]
+    platters: dict[int, Platter]
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
+    """Three members that lived through ends of every kind while clients wrote."""
+    logs = tmp_path_factory.mktemp("recorded")
+    folder = logs / f"power-loss-{uuid.uuid4().hex[:8]}"
+    recorders = prepared(folder, logs)
     platters = {number: Platter(recorders[number].root) for number in MEMBERS}
     environments = {number: recorder.environment for number, recorder in recorders.items()}
     with cluster(len(MEMBERS), environments=environments, folder=folder) as members:
         live(members)
-        chance, known, seen = Random(SEED), Known(), 0
-        for trees, told in moments(recorders, platters, chance):
-            held = {n: recovered(tree, memory / f"{n}") for n, tree in trees.items()}
-            known.check(held, told)
-            seen += 1
-        start_again(members, trees, told)
+        yield Lived(members, recorders, platters)
+
+
+def test_all_lose_power_at_any_moment(lived: Lived, memory: Path) -> None:
+    """Any two of three hold, and would elect somebody with, all that was acknowledged."""
+    known, seen = Known(), 0
+    for trees, told in moments(lived, Random(SEED), MOMENTS):
+        known.check({n: recovered(tree, memory / f"{n}") for n, tree in trees.items()}, told)
+        seen += 1
+    start_again(lived.members, trees, told)
 
     assert seen == MOMENTS
     assert len(told) >= WRITES_MIN
+
+
+def test_the_proof_can_fail(lived: Lived, memory: Path) -> None:
+    """Members whose syncs of files did nothing are found out."""
+    known, found = Known(), 0
+    for trees, told in moments(lived, Random(SEED), MOMENTS // 4, without_syncs=True):
+        try:
+            known.check({n: recovered(tree, memory / f"{n}") for n, tree in trees.items()}, told)
+        except (AssertionError, Corrupt):
+            found += 1
+
+    assert found
 
 
 def prepared(folder: Path, logs: Path) -> dict[int, Recorder]:
@@ -143,20 +171,22 @@ def live(members: Cluster) -> None:
 
 
 def moments(
-    recorders: dict[int, Recorder], platters: dict[int, Platter], chance: Random
+    lived: Lived, chance: Random, moments_count: int, *, without_syncs: bool = False
 ) -> Iterator[tuple[dict[int, Tree], frozenset[int]]]:
     """Yield what the three disks may hold at moments of the life, the last one its end."""
+    platters = copy.deepcopy(lived.platters)
     logs = [
         [(event.at_ns, number, event) for event in read_events(recorder.log)]
-        for number, recorder in recorders.items()
+        for number, recorder in lived.recorders.items()
     ]
     count, drawn, told = sum(map(len, logs)), 0, set[int]()
     founded = _number_of_founding(logs)
     for at, (_, number, event) in enumerate(heapq.merge(*logs, key=lambda found: found[0]), 1):
-        platters[number].take(event)
+        if not (without_syncs and event.kind == "E" and platters[number].is_file(event.inode)):
+            platters[number].take(event)
         if event.kind == "O":
             told.add(event.marker)
-        if at >= founded and drawn < MOMENTS * (at - founded + 1) // (count - founded + 1):
+        if at >= founded and drawn < moments_count * (at - founded + 1) // (count - founded + 1):
             drawn += 1
             yield {n: platter.left(chance) for n, platter in platters.items()}, frozenset(told)
 
