@@ -103,6 +103,26 @@ class CollectionDefinition(msgspec.Struct, frozen=True):
         return None
 
 
+def _by_document(coll: SystemCollection, name: str, *, unique: bool) -> CollectionDefinition:
+    """Return a collection of secrets whose documents are found by what they belong to."""
+    index = IndexDefinition(
+        id=coll,  # numbers below INDEX_MIN are never given to an index of users
+        name="byDocument",
+        terms=(Path(("document",)),),
+        values=(),
+        status=IndexStatus.COMPLETE,
+        queryable=True,
+        collation=0,
+        unique=unique,
+    )
+    return CollectionDefinition(coll, name, indexes=(index,))
+
+
+TOKENS = _by_document(SystemCollection.TOKEN, "Token", unique=False)
+CREDENTIALS = _by_document(SystemCollection.CREDENTIAL, "Credential", unique=True)
+SECRETS_BY_DOCUMENT: Mapping[int, CollectionDefinition] = {c.id: c for c in (TOKENS, CREDENTIALS)}
+
+
 class FunctionDefinition(msgspec.Struct, frozen=True):
     id: int
     name: str

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from faunadb.definitions import (
+    SECRETS_BY_DOCUMENT,
     Bound,
     CollectionDefinition,
     Document,
@@ -200,14 +201,17 @@ class MemoryView:
 
     def put(self, coll: CollectionDefinition, doc_id: int, data: Fields, ttl: Time | None) -> None:
         new = Document(coll.id, doc_id, None, data, ttl)
+        self._refuse_twins(coll, new)
+        self.own[coll.id, doc_id] = new
+
+    def _refuse_twins(self, coll: CollectionDefinition, new: Document) -> None:
         for index in coll.indexes:
             if not index.unique:
                 continue
             mine = [found for found, _ in _entries(index, new)]
             for other in self._documents(coll.id, None):
-                if other.id != doc_id and any(found in mine for found, _ in _entries(index, other)):
+                if other.id != new.id and any(found in mine for found, _ in _entries(index, other)):
                     raise unique_failure([term.parts for term in index.terms])
-        self.own[coll.id, doc_id] = new
 
     def delete(self, coll: CollectionDefinition, doc_id: int) -> None:
         self.own[coll.id, doc_id] = None
@@ -220,6 +224,8 @@ class MemoryView:
                 for shape in shapes(data)
             ]  # fmt: skip
             data = {**data, BACKING: backing}
+        if coll in SECRETS_BY_DOCUMENT:
+            self._refuse_twins(SECRETS_BY_DOCUMENT[coll], Document(coll, doc_id, None, data))
         ttl = data.get("ttl")
         document = Document(coll, doc_id, None, data, ttl if isinstance(ttl, Time) else None)
         self.own[coll, doc_id] = document

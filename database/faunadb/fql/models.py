@@ -21,7 +21,7 @@ from faunadb.fql.credentials import (
     token_secret,
 )
 from faunadb.fql.documents import lookup, missing
-from faunadb.fql.failures import Failure, constraint, fail, not_built, unique_failure
+from faunadb.fql.failures import Failure, constraint, fail, not_built
 from faunadb.fql.fieldtypes import check, parsed_type
 from faunadb.fql.modelchecks import (
     check_access_provider,
@@ -175,7 +175,7 @@ def random_bytes(rt: Runtime, count: int) -> bytes:
 def add_secret(rt: Runtime, doc: Doc, stored: Fields) -> Fields:
     """Give a new key or token its secret, a credential its hash."""
     if doc.coll == SystemCollection.CREDENTIAL:
-        return with_password(rt, stored, doc)
+        return with_password(rt, stored)
     random = random_bytes(rt, RANDOM_BYTES)
     if doc.coll == SystemCollection.KEY:
         secret = key_secret(doc.id, random)
@@ -185,13 +185,8 @@ def add_secret(rt: Runtime, doc: Doc, stored: Fields) -> Fields:
     return {**stored, "secret_hash": secret_hash(random)}
 
 
-def with_password(rt: Runtime, stored: Fields, doc: Doc) -> Fields:
-    """Replace a password by its hash; one credential a document."""
-    owner = stored["document"]
-    for other in rt.view.scan(SystemCollection.CREDENTIAL):
-        rt.tick(1)
-        if other.id != doc.id and other.data.get("document") == owner:
-            raise unique_failure([("document",)])
+def with_password(rt: Runtime, stored: Fields) -> Fields:
+    """Replace a password by its hash."""
     password = stored.pop("password", None)
     if password is None:
         return stored
@@ -227,7 +222,7 @@ def update(rt: Runtime, doc: Doc, data: Fields, *, whole: bool) -> Doc:
         lambda: [shown_as(rt, fresh, document), future(rt, fresh, stored)],
     )
     if doc.coll == SystemCollection.CREDENTIAL:
-        stored = with_password(rt, stored, fresh)
+        stored = with_password(rt, stored)
     write(rt, fresh, stored)
     if doc.name is not None and stored["name"] != document.data["name"]:
         rename_references(rt, doc.coll, str(document.data["name"]), stored["name"])

@@ -109,7 +109,7 @@ class RemovalPlanner:
             owner = collections.get(number)
         if owner is not None:
             horizon, everything = horizon_of(owner, now_us), False
-        elif key.startswith(keys.DOCUMENTS) and number < USER_COLLECTION_MIN:
+        elif number < USER_COLLECTION_MIN:  # the index of a system collection has its number
             horizon, everything = system_horizon(number, now_us), False
         else:
             horizon, everything = max(now_us - HISTORY_MIN_US, 0), True

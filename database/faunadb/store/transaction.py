@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from faunadb.definitions import (
+    SECRETS_BY_DOCUMENT,
     Bound,
     CollectionDefinition,
     Document,
@@ -230,15 +231,25 @@ class QueryView:
     # ------------------------------------------------------------ writing definitions
 
     def put_definition(self, coll: int, doc_id: int, data: Fields) -> None:
-        """Write a definition or secret; a collection's new indexes get numbers and are built."""
+        """Write a definition or secret; a collection's new indexes get numbers and are built.
+
+        Raises `constraint_failure` for a second credential of a document.
+        """
         if coll == SystemCollection.COLLECTION:
             data = prepared_collection(self._buffer, self._compute, doc_id, data)
-        ttl = data.get("ttl")
-        self._write_definition(coll, doc_id, _encoded(data, ttl if isinstance(ttl, Time) else None))
+        found = data.get("ttl")
+        ttl = found if isinstance(found, Time) else None
+        if coll in SECRETS_BY_DOCUMENT:
+            self.put(SECRETS_BY_DOCUMENT[coll], doc_id, data, ttl)
+        else:
+            self._write_definition(coll, doc_id, _encoded(data, ttl))
 
     def delete_definition(self, coll: int, doc_id: int) -> None:
         """Delete a definition or secret."""
-        self._write_definition(coll, doc_id, None)
+        if coll in SECRETS_BY_DOCUMENT:
+            self.delete(SECRETS_BY_DOCUMENT[coll], doc_id)
+        else:
+            self._write_definition(coll, doc_id, None)
 
     def next_definition_id(self, coll: int) -> int:
         """Return the lowest number that no definition of that kind has or has had."""

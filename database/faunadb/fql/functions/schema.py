@@ -4,11 +4,18 @@
 Trap: what is created here is not visible by name before the next query.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
-from faunadb.definitions import SystemCollection
+from faunadb.definitions import (
+    CREDENTIALS,
+    TOKENS,
+    CollectionDefinition,
+    SystemCollection,
+)
 from faunadb.errors import QueryError
 from faunadb.fql import models
+from faunadb.fql.budget import READ_STEPS
 from faunadb.fql.calls import apply, truth
 from faunadb.fql.credentials import password_matches
 from faunadb.fql.documents import (
@@ -125,29 +132,25 @@ def def_for_identifier(rt: Runtime, this: Module, ident: str) -> Any:
 # ---------------------------------------------------------------- tokens and credentials
 
 
-def owner_of(document: Doc) -> Ref:
-    return Ref(document.coll, document.id)
+def of_document(rt: Runtime, secrets: CollectionDefinition, document: Doc) -> Iterator[Doc]:
+    """Yield the tokens or credentials of a document, readable or not."""
+    (index,) = secrets.indexes
+    owner = Ref(document.coll, document.id)
+    for entry in rt.view.scan_index(index, secrets.id, [owner], at=rt.at):
+        rt.tick(READ_STEPS)
+        yield Doc(secrets.id, entry.id, rt.at)
 
 
 @method("Token", "byDocument", "(document: Doc)", effect=READ)
 def tokens_of(rt: Runtime, this: Module, document: Doc) -> SetValue:
-    owner = owner_of(document)
-    found = []
-    for token in rt.view.scan(SystemCollection.TOKEN, at=rt.at):
-        rt.tick(1)
-        if token.data.get("document") == owner:
-            found.append(Doc(SystemCollection.TOKEN, token.id, rt.at))
+    found = of_document(rt, TOKENS, document)
     return ArraySet([doc for doc in found if read(rt, doc) is not None])
 
 
 @method("Credential", "byDocument", "(document: Doc)", effect=READ)
 def credential_of(rt: Runtime, this: Module, document: Doc) -> Doc:
-    owner = owner_of(document)
-    for credential in rt.view.scan(SystemCollection.CREDENTIAL, at=rt.at):
-        rt.tick(1)
-        if credential.data.get("document") == owner:
-            return Doc(SystemCollection.CREDENTIAL, credential.id, rt.at)
-    return Doc(SystemCollection.CREDENTIAL, -1, rt.at)
+    found = of_document(rt, CREDENTIALS, document)
+    return next(found, Doc(SystemCollection.CREDENTIAL, -1, rt.at))
 
 
 def verify(rt: Runtime, this: Doc, secret: str) -> bool:
