@@ -34,6 +34,12 @@ NTH_MAX = 60
 WRITES = 60
 DOCUMENTS = 25  # between snapshots
 NEXT_BOOT = Boot("the machine was started again", "pod")
+MAY_REFUSE = {
+    "identity",
+    "newest segment",
+    "older segment",
+    "state",
+}  # all else can be done without
 FAILING: tuple[tuple[Call, str], ...] = (
     ("sync", "/wal/"),
     ("write", "/wal/"),
@@ -149,7 +155,8 @@ def judge(found: Found, kind: str, everything: frozenset[int], *, tail_may_go: b
     if found.died:
         return f"died of {found.died}" if kind == "state" and "SIG" in found.died else ""
     if found.refused:
-        return "refused" if re.match("[a-z]+: .{10}", found.refused) else ""
+        is_precise = re.match("[a-z]+: .{10}", found.refused) is not None
+        return "refused" if is_precise and kind in MAY_REFUSE else ""
     missing = everything - found.markers
     if not missing:
         return "all there"

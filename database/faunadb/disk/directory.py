@@ -2,6 +2,7 @@
 
     IDENTITY              what the directory is                     identity.py
     LOCK                  one process at a time                     files.py
+    CRASHED               a process died of a signal                crashes.py
     wal/                  the log                                   wal.py, scan.py
     state-{n}/            the state, VALID, CLEAN                   states.py, engine.py
     snap-{index}-{term}/  snapshots                                 snapshots.py
