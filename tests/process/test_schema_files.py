@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from process.cluster import CALL_S, SECRET, Cluster
+from process.cluster import HANG_S, SECRET, Cluster
 
 pytestmark = pytest.mark.process
 MAIN = """// Those who buy.
@@ -38,7 +38,7 @@ class Editor:
         """Return status and body."""
         self._turn += 1
         place = self._places[self._turn % len(self._places)]
-        link = http.client.HTTPConnection(place.host, place.client_port, timeout=CALL_S)
+        link = http.client.HTTPConnection(place.host, place.client_port, timeout=2 * HANG_S)
         try:
             headers = {"authorization": f"Bearer {secret}", "content-type": kind}
             link.request(method, path, body, headers)
