@@ -154,4 +154,19 @@ BUGS = (
         test=f"{TESTS}/test_incarnation.py::test_a_snapshot_of_another_incarnation_is_not_received",
         fails="Failed",
     ),
+    Bug(
+        name="a state that kills its reader is believed again at the next start",
+        file="disk/recover.py",
+        old="if number and has_crashed(files):",
+        new="if False:",
+        test=f"{TESTS}/test_crashes.py::test_a_state_that_kills_is_built_anew[SIGBUS-True]",
+    ),
+    Bug(
+        name="a state that cannot be opened is refused for ever",
+        file="disk/recover.py",
+        old="        except Corrupt as problem:\n            if engine is not None:\n",
+        new="        except LookupError as problem:\n            if engine is not None:\n",
+        test=f"{TESTS}/test_crashes.py::test_a_state_that_cannot_be_opened_is_built_anew",
+        fails="Corrupt",
+    ),
 )

@@ -283,4 +283,11 @@ BUGS = (
         test="tests/faunadb/test_decoders.py"
         "::test_whatever_comes_is_decoded_or_refused[peer: consensus]",
     ),
+    Bug(
+        name="a sole voter votes anew at every tick while its vote is being synced",
+        file="raft/follower.py",
+        old="if sole and s.role is not Role.CANDIDATE:",
+        new="if sole:",
+        test=f"{TESTS}/test_elections.py::test_a_sole_voter_with_a_slow_disk_is_elected",
+    ),
 )
