@@ -35,6 +35,7 @@ from faunadb.store.ports import Reader
 from faunadb.store.transaction import QueryView
 
 PROGRAMS_CACHED_MAX = 4096
+_FORMATS = {form.value: form for form in Format}
 BODY_BYTES_ON_LOOP_MAX = 64 * 1024  # decoding a larger one takes longer than the step budget
 
 
@@ -99,7 +100,7 @@ class Language:
         self._last = None
 
     def _prepare(self, query: Query, schema: Schema) -> Prepared | Answer:
-        form, text = Format(query.format), ""
+        form, text = _FORMATS[query.format], ""
         try:
             request = decode_request(query.body, form)
             text = request.text

@@ -11,6 +11,7 @@ the old one (machine, schemas) is made anew by `reopen`.
 from collections.abc import Callable
 
 from faunadb.codec import Answer, Payload, RaiseCeiling, Transaction, decode_payload
+from faunadb.definitions import Schema
 from faunadb.errors import DeadlineExceeded, InvalidRequest
 from faunadb.fql.budget import STEPS_ON_LOOP, Budget, OverBudget
 from faunadb.fql.identity import proven
@@ -61,6 +62,7 @@ class AppliedState:
         self._kv = kv
         self._machine = Machine(kv)
         self._schemas = SchemaCache()
+        self._newest: dict[int, Schema] = {}  # by database, as of what is applied
         self.followers.swapped()
         self._recent.forget()
 
@@ -81,6 +83,7 @@ class AppliedState:
         return self._machine.record.ceiling
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
+        self._newest.clear()
         for outcome in self._machine.apply(entries):
             if isinstance(outcome, Applied):
                 ts, writes = outcome.transaction.ts, outcome.transaction.writes
@@ -131,12 +134,10 @@ class AppliedState:
         return lease.worker if lease is not None else 0
 
     def is_read_only(self, query: Query) -> bool:
-        with self._kv.read() as reader:
-            now_us = self._machine.record.last_ts
-            schema = self._schemas.at(reader, query.caller.scope, now_us)
-            claim = query.caller.claim
-            if claim is not None:
-                view = self._language.view(reader, schema, now_us, _no_id)
+        schema, claim = self._schema(query.caller.scope), query.caller.claim
+        if claim is not None:
+            with self._kv.read() as reader:
+                view = self._language.view(reader, schema, self.last_ts, _no_id)
                 if proven(view, claim) is None:
                     return True  # a wrong secret costs no compilation; `read_at` knows for certain
         if query.feed is not None:
@@ -215,6 +216,14 @@ class AppliedState:
         self, stretch: Stretch, after: Place, through_ts: int, tick: Callable[[int], None]
     ) -> list[Change] | None:
         return self._recent.changes(stretch, after, self.last_ts, through_ts, tick)
+
+    def _schema(self, scope: int) -> Schema:
+        """Return the schema of a database as of what is applied."""
+        found = self._newest.get(scope)
+        if found is None:
+            with self._kv.read() as reader:
+                found = self._newest[scope] = self._schemas.at(reader, scope, self.last_ts)
+        return found
 
     def _lease(self, process: bytes) -> Lease | None:
         for lease in self._machine.record.leases:
