@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from faunadb.errors import Malformed
 from faunadb.net.frames import FRAME_BYTES_MAX, Frame, FrameReader, Kind, encode_frame
 
+PATIENCE_S = 0.001  # how long a frame that is not urgent waits for one that is
 QUEUE_BYTES_MAX = 32 * 1024 * 1024  # two of the largest messages wait
 
 
@@ -38,6 +39,7 @@ class Channel(asyncio.Protocol):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._scheduled = self._paused = False
+        self._patience: asyncio.TimerHandle | None = None
         self.closed = False
         self.heard_s = self._loop.time()
 
@@ -53,16 +55,23 @@ class Channel(asyncio.Protocol):
         """The other side is known: frames of full size are welcome from here on."""
         self._reader.body_bytes_max = FRAME_BYTES_MAX
 
-    def send(self, kind: Kind, body: bytes) -> bool:
-        """Queue a frame; False when it was dropped."""
+    def send(self, kind: Kind, body: bytes, *, urgent: bool = True) -> bool:
+        """Queue a frame; False when it was dropped. Frames leave in the order of the calls.
+
+        One that is not urgent leaves with the next one that is, or after a millisecond.
+        """
         if self.closed or self._out_bytes + len(body) > QUEUE_BYTES_MAX:
             return False
         frame = encode_frame(kind, body)
         self._out.append(frame)
         self._out_bytes += len(frame)
-        if not self._scheduled and not self._paused:
+        if self._paused or self._scheduled:
+            return True
+        if urgent:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+        elif self._patience is None:
+            self._patience = self._loop.call_later(PATIENCE_S, self._flush)
         return True
 
     def close(self) -> None:
@@ -77,6 +86,9 @@ class Channel(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._scheduled = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         if self._transport is None or self.closed or self._paused or not self._out:
             return
         frames, self._out, self._out_bytes = self._out, [], 0
@@ -107,5 +119,6 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         self.closed = True
+        self._flush()
         self._out.clear()
         self._owner.lost(self)

@@ -36,7 +36,7 @@ from faunadb.net.frames import (
 from faunadb.net.tls import Credentials, carries_name, clusters_of, split_name
 from faunadb.node.ports import Identity
 from faunadb.raft.entries import Configuration, MemberId, Peer
-from faunadb.raft.messages import Message, decode_message, encode_message
+from faunadb.raft.messages import Heartbeat, Message, decode_message, encode_message
 
 _GOODBYE_S = 1.0
 
@@ -188,7 +188,9 @@ class PeerNetwork:
     def send(self, to: MemberId, message: Message) -> None:
         caller = self._callers.get(to)
         if caller is not None and caller.welcomed and caller.channel is not None:
-            caller.channel.send(Kind.MESSAGE, encode_message(message))
+            # A client that waits for this answer writes again soon: the note goes with the append.
+            is_note = isinstance(message, Heartbeat) and message.round == 0
+            caller.channel.send(Kind.MESSAGE, encode_message(message), urgent=not is_note)
 
     def send_node(self, to: MemberId, kind: int, body: bytes) -> bool:
         caller = self._callers.get(to)
