@@ -27,6 +27,7 @@ LEADER, FOLLOWER, STOPPED = 1, 2, 3
 DELAY_MS = 100  # of every sync while we watch: far longer than all else between write and answer
 CLIENTS_COUNT, WRITES_EACH = 4, 5
 SYNC = "                self._wal.sync()\n"
+DONE = "                self._sync_started_s = 0.0\n"  # else it takes its disk for a hanging one
 REPORT = "                self._call_soon_threadsafe(partial(self._persisted, tokens))\n"
 BREAKS = {  # how, in which module, what becomes what
     "removed": (
@@ -36,9 +37,8 @@ BREAKS = {  # how, in which module, what becomes what
     ),
     "late": (
         "disk/wal_thread.py",
-        f"{SYNC}                self._sync_started_s = 0.0\n"
-        "                tokens = tuple(write.token for write in batch)\n" + REPORT,
-        f"                tokens = tuple(write.token for write in batch)\n{REPORT}{SYNC}",
+        f"{SYNC}{DONE}                tokens = tuple(write.token for write in batch)\n" + REPORT,
+        f"                tokens = tuple(write.token for write in batch)\n{REPORT}{SYNC}{DONE}",
     ),
 }
 
