@@ -9,6 +9,7 @@ Trap: a decoder must leave nothing behind that makes the next input another matt
 
 import hashlib
 import json
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from faunadb.backup.pairs import PartWriter, read_part
 from faunadb.codec import RequestId
 from faunadb.definitions import EMPTY_SCHEMA
 from faunadb.disk import frames as wal
+from faunadb.disk.scan import scan_log
 from faunadb.disk.seals import seal, unseal
 from faunadb.disk.snapshots import Manifest, decode_manifest, encode_manifest
+from faunadb.disk.wal import DIRECTORY, WalLimits, segment_path
 from faunadb.errors import Corrupt, InvalidRequest, Malformed, OutcomeUnknown, QueryError
 from faunadb.fql.compile import compile_query
 from faunadb.fql.fsl import parse_schema
@@ -53,6 +56,7 @@ from faunadb.raft.entries import (
     Term,
 )
 from faunadb.values import Fields, Time
+from faunadb_sim.disk import SimDisk
 
 ONE, TERM = MemberId(1), Term(5)
 AT = EntryId(Term(4), Index(9))
@@ -183,6 +187,45 @@ HEADER = wal.SegmentHeader(
 )
 
 
+DATA = wal.encode_data(STATE, [wal.Restart(AT), wal.Append((ENTRY,))])
+TWIN_FOLLOWS = bytes((wal.FrameFlag.TWIN_FOLLOWS,))
+
+
+def in_frames(*frames: tuple[int, bytes, bytes]) -> bytes:
+    """Say what `framed_whole` makes frames of: kind, flags, length, payload."""
+    return b"".join(
+        bytes((kind,)) + flags + len(payload).to_bytes(2, "little") + payload
+        for kind, flags, payload in frames
+    )
+
+
+def framed_whole(block: bytes) -> bytes:
+    """Make frames that verify of bytes: what was written is damaged by us, not by a disk."""
+    found, number, at = b"", 0, 0
+    while at + 4 <= len(block):
+        end = at + 4 + int.from_bytes(block[at + 2 : at + 4], "little")
+        kind = wal.FrameKind(1 + block[at] % 2)
+        flags = wal.FrameFlag(block[at + 1] % 4)
+        seed = wal.seed_of(HEADER.salt)
+        found += wal.encode_frame(kind, flags, number, block[at + 4 : end], seed)[0]
+        at, number = end, number + 1
+    return found
+
+
+def header_block() -> bytes:
+    """Return the header of a first segment."""
+    return bytes(wal.encode_header(msgspec.structs.replace(HEADER, previous_end=512)))
+
+
+def scanned(segment: bytes) -> object:
+    """Read a log of one segment, as a member does that starts."""
+    disk = SimDisk(random.Random(1))
+    disk.make_directory(DIRECTORY)
+    file = disk.open(segment_path(HEADER.seq), create=True)
+    file.pwrite(segment, 0)
+    return scan_log(disk, IDENTITY, WalLimits())
+
+
 @dataclass(frozen=True)
 class Decoder:
     """`decode` raises nothing but `refuses`; `good` are inputs that it takes."""
@@ -205,7 +248,6 @@ def framed(kind: net.Kind, body: bytes) -> bytes:
     return net.encode_frame(kind, body)
 
 
-DATA = wal.encode_data(STATE, [wal.Append((ENTRY,)), wal.Restart(AT)])
 JSON_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what `api/admin` takes
 REQUEST_REFUSALS = (InvalidRequest, QueryError)
 DECODERS = [
@@ -265,6 +307,18 @@ DECODERS = [
     Decoder("wal: data of a frame", wal.decode_data, [DATA]),
     Decoder("wal: twin", wal.decode_twin, [wal.encode_twin(STATE)]),
     Decoder("wal: header", wal.decode_header, [bytes(wal.encode_header(HEADER))]),
+    Decoder(
+        "wal: a segment of whole frames",
+        lambda block: scanned(header_block() + framed_whole(block)),
+        [in_frames((0, TWIN_FOLLOWS, DATA), (1, b"\0", wal.encode_twin(STATE)))],
+        (Corrupt,),
+    ),
+    Decoder(
+        "wal: a segment of any bytes",
+        lambda block: scanned(header_block() + block),
+        [framed_whole(in_frames((0, b"\0", DATA)))],
+        (Corrupt,),
+    ),
     Decoder("snapshot: manifest", decode_manifest, [encode_manifest(MANIFEST)]),
     Decoder(
         "seal: without its checksum",
