@@ -164,3 +164,19 @@ def test_what_waits_for_the_disk_is_not_answered_early() -> None:
     one.log.hangs = False
     one.cluster.pump()
     assert [401] == [answer.http_status for answer in write if isinstance(answer, Answer)]
+
+
+def test_a_leader_that_is_cut_off_believes_no_key(three: Cluster) -> None:
+    """The key was deleted at its successor: till it hears of that it answers nothing."""
+    old = three.elect()
+    secret = old.data('Key.create({role: "server"}).secret')
+    three.isolate(old)
+    new = three.elect(after=old)
+    new.data("Key.all().first()!.delete()")
+    read, write = (old.submit(as_key(secret, text)) for text in ("1", "A.create({n: 1}).n"))
+    three.tick(50)
+    assert [[], []] == [read, write]
+    three.heal()
+    three.tick(300)
+    assert [401, 401] == [a.http_status for a in (*read, *write) if isinstance(a, Answer)]
+    assert 0 == new.data("A.all().count()")
