@@ -117,9 +117,15 @@ class DriverSession:
             raise Unknown(str(error)) from error
         except (FaunaException, httpx.HTTPError, ValueError) as error:
             self._turn += 1
-            raise Unknown(str(error)) from error
+            raise (NotApplied if _never_left(error) else Unknown)(str(error)) from error
         return answer.data, answer.txn_ts or 0
 
     def close(self) -> None:
         for http in self._https:
             http.close()
+
+
+def _never_left(error: BaseException) -> bool:
+    """Say whether there was no connection; many such would be hard to judge as unknown ones."""
+    never = httpx.ConnectError | httpx.ConnectTimeout
+    return isinstance(error, never) or isinstance(error.__cause__, never)
