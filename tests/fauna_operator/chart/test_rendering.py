@@ -37,6 +37,15 @@ def test_lint_finds_nothing() -> None:
     assert (0, True) == (told.returncode, "0 chart(s) failed" in told.stdout), told.stdout
 
 
+def test_a_slow_start_is_not_ended(default: list[Object]) -> None:
+    """Liveness judges an operator that has started; until then it has two minutes."""
+    [deployment] = of_kind(default, "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    startup, liveness = container["startupProbe"], container["livenessProbe"]
+    assert liveness["httpGet"] == startup["httpGet"]
+    assert 120 <= startup["periodSeconds"] * startup["failureThreshold"]
+
+
 def test_a_release_stays_in_its_namespace(default: list[Object]) -> None:
     """By default the operator watches its own namespace, by a Role there."""
     assert {RELEASE, f"{RELEASE}-lease"} == names(default, "Role")
