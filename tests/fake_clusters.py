@@ -8,6 +8,7 @@ that deleting one ends it at once, as no kubelet is there to confirm it.
 
 import asyncio
 import copy
+import secrets
 import ssl
 import tempfile
 from base64 import b64decode
@@ -23,11 +24,12 @@ from fauna_operator.database import Address
 from fauna_operator.errors import OperatorError, Refused, Stale, Unreachable
 from fauna_operator.kube import Kube, Object, connect
 from fauna_operator.render import names
+from fauna_operator_faults import Broken
 from fauna_operator_world import NAME, World
 
 KINDS = (names.KIND, "Pod", "PersistentVolumeClaim")
 MEMBERS = f"{names.COMPONENT}=member"
-SPACES_MAX = 200 * 250
+OCTETS = range(16, 240)  # 127.16/16 …: another test may run beside us
 
 
 @dataclass
@@ -37,8 +39,10 @@ class FakeClusters:
     kube: Kube
     runner: web.AppRunner
     every_s: float = 0.5
+    network: int = field(default_factory=lambda: OCTETS[secrets.randbelow(len(OCTETS))])
     worlds: dict[str, World] = field(default_factory=dict)  # by namespace
     listening: dict[str, tuple[str, int]] = field(default_factory=dict)  # ip -> member
+    broken: list[str] = field(default_factory=list)  # invariants that did not hold
 
     async def run(self) -> None:
         """Be the kubelets and the members until cancelled."""
@@ -85,7 +89,7 @@ class FakeClusters:
             return status
         serial = int(pod["metadata"]["labels"][names.SERIAL])
         order = list(self.worlds).index(namespace)
-        ip = f"127.{60 + order // 250}.{order % 250}.{serial}"
+        ip = f"127.{self.network + order // 250}.{order % 250}.{serial}"
         if ip not in self.listening:
             leaf = await self.kube.get("Secret", namespace, f"{NAME}-member-tls-{serial}")
             if leaf is None:
@@ -117,6 +121,8 @@ class FakeClusters:
             return _refusal(error.code, error)
         except Unreachable:
             request.transport.abort()
+        except Broken as error:
+            self.broken.append(str(error))
         return web.Response(body=b"{}")
 
 
