@@ -13,10 +13,12 @@ from kind_test_helpers.product import Database, condition
 
 pytestmark = [pytest.mark.e2e, pytest.mark.new]
 
+PATIENT = {**QUICK, "memberReadyTimeout": "15m"}  # a slow machine is not a broken template
+
 
 @pytest.fixture
 def shape(installed: Database) -> Shape:
-    installed.create(product.manifest(installed.cluster, updateStrategy=QUICK))
+    installed.create(product.manifest(installed.cluster, updateStrategy=PATIENT))
     installed.await_ready()
     found = Shape(installed)
     found.await_template()
@@ -76,7 +78,7 @@ def test_an_image_that_does_not_start(shape: Shape) -> None:
         shape.edit(
             image={"tag": tag, "pullPolicy": "IfNotPresent"},
             resources={"requests": {"cpu": "80m", "memory": "256Mi"}},
-            updateStrategy={**QUICK, "memberReadyTimeout": "15m"},
+            updateStrategy=PATIENT,
         )
         shape.await_step("the rollout", lambda: not before.items() & pod_uids(shape).items())
         shape.await_settled(3)
@@ -125,7 +127,7 @@ def test_another_operator_restarts_no_member(shape: Shape) -> None:
     database.cluster.kubectl("patch", *deployment, "--type=merge", "-p", json.dumps(patch))
     database.cluster.kubectl("rollout", "status", *deployment, "--timeout=240s", seconds_max=250)
 
-    shape.edit(updateStrategy={**QUICK, "minReadySeconds": 2})  # it shows that it has looked
+    shape.edit(updateStrategy={**PATIENT, "minReadySeconds": 2})  # it shows that it has looked
     shape.await_settled(3)
 
     assert before == pod_uids(shape)
