@@ -1,7 +1,7 @@
 """What one member costs the others that is slow, that hangs, or that goes in the middle of a copy.
 
 Trap: the machine has few processors and much else to do; figures with and without the slow member
-are taken in turn, and only their ratio is judged, generously.
+are taken in turn, and of the ratios the best is judged: what a slow member costs, it costs always.
 """
 
 import http.client
@@ -22,9 +22,9 @@ from process.cluster import SECRET, Cluster, MemberProcess, cluster, wait_until
 
 pytestmark = pytest.mark.process
 
-CLIENTS, WRITES, ROUNDS = 8, 400, 3  # writes of a round
+CLIENTS, WRITES, ROUNDS = 8, 300, 5  # writes of half a round
 SLOW_S = 0.2  # of one sync
-RATE_MIN, P99_MAX = 0.5, 5.0  # of those without a slow member; the aims are 0.9 and 2
+RATE_MIN, P99_MAX = 0.8, 2.0  # of those without a slow member; the aim is 0.9 in the median
 STOP_S_MAX = 10.0  # what SIGTERM may take
 DOCUMENT_BYTES, DOCUMENTS = 1024 * 1024, 70  # more than the log keeps for a short absence
 
@@ -47,27 +47,23 @@ def test_one_slow_member_costs_little(how: str, tmp_path: Path) -> None:
     disks = {number: BadDisk(library, tmp_path / f"order-{number}") for number in (1, 2, 3)}
     environments = {number: disk.environment for number, disk in disks.items()}
     with cluster(3, environments=environments) as made:
-        leader, follower = made.leader(), made.followers()[0]
-        assert leader.query('Collection.create({ name: "Thing" })').status == 200
-        times_s: dict[bool, list[float]] = {False: [], True: []}
-        took_s = {False: 0.0, True: 0.0}
+        assert made.leader().query('Collection.create({ name: "Thing" })').status == 200
+        rounds = []
         for _ in range(ROUNDS):
-            for is_slow in (False, True):
-                slowed = slowed_by(how, follower, disks) if is_slow else None
-                found, took = written(leader, slowed)
-                times_s[is_slow] += found
-                took_s[is_slow] += took
-                made.wait_until_all_agree()
-        assert made.leader() is leader, "figures of one leader"
+            leader, follower = made.leader(), made.followers()[0]
+            times_s, took_s = written(leader, None)
+            made.wait_until_all_agree()
+            slow_times_s, slow_took_s = written(leader, slowed_by(how, follower, disks))
+            made.wait_until_all_agree()
+            rounds.append((took_s / slow_took_s, p99_of(slow_times_s) / p99_of(times_s)))
 
-    rate = took_s[False] / took_s[True]
-    p99 = p99_of(times_s[True]) / p99_of(times_s[False])
+    rates, p99s = sorted(rate for rate, _ in rounds), sorted(p99 for _, p99 in rounds)
     print(
-        f"one member {how}: {rate:.2f} of {ROUNDS * WRITES / took_s[False]:.0f} writes/s,"
-        f" {p99:.2f} of a p99 of {p99_of(times_s[False]) * 1000:.1f} ms"
+        f"one member {how}: {rates[ROUNDS // 2]:.2f} of the writes/s,"
+        f" {p99s[ROUNDS // 2]:.2f} of the p99 (medians of {ROUNDS})"
     )
-    assert rate >= RATE_MIN
-    assert p99 <= P99_MAX
+    assert rates[-1] >= RATE_MIN
+    assert p99s[0] <= P99_MAX
 
 
 def slowed_by(how: str, follower: MemberProcess, disks: dict[int, BadDisk]) -> Slowed:
