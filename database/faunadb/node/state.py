@@ -187,8 +187,10 @@ class AppliedState:
         return self._hashes.get(index)
 
     def _read(self, query: Query, ts: int) -> Outcome | NotReadOnly:
+        schema = self._schema(query.caller.scope)
         with self._kv.read() as reader:
-            schema = self._schemas.at(reader, query.caller.scope, ts)
+            if schema.version > ts:
+                schema = self._schemas.at(reader, query.caller.scope, ts)
             if query.feed is not None:
                 at = At(ts, Budget(STEPS_ON_LOOP), _never_late, self._latest)
                 return self._language.feed(query, schema, reader, at)

@@ -7,6 +7,7 @@ import pytest
 from faunadb.codec import Answer, RequestId
 from faunadb.errors import InvalidRequest, OutcomeUnknown, TooManyPending
 from faunadb.node.leader import BACKLOG_BYTES_MAX, NO_SPACE, NO_SPACE_LEFT, PROPOSALS_PENDING_MAX
+from faunadb.node.query import NotReadOnly, Outcome
 from faunadb.raft.log import READY_ENTRIES_MAX
 from faunadb.store.definition_writes import BUILT_AT_ONCE_MAX
 from faunadb.store.requests import REQUEST_HORIZON_US
@@ -104,6 +105,17 @@ def test_a_query_sees_the_schema_of_the_query_before_it(one: Host) -> None:
 
     assert [400, 200, 200, 400, 400] == [statuses(answers)[0] for answers in asked]
     assert ["B", "b"] == [value(answers[0]) for answers in asked[1:3]]
+
+
+def test_a_read_point_before_a_change_of_the_schema_sees_the_one_before(one: Host) -> None:
+    """A read may be evaluated when later entries are applied already."""
+    before = one.state.last_ts
+    one.data('Collection.create({name: "B"}).name')
+    answers: list[Outcome | NotReadOnly] = []
+    for ts in (before, one.state.last_ts):
+        one.state.read_at(query("B.all().count()"), ts, one.clock.monotonic_s() + 1, answers.append)
+
+    assert [400, 200] == [a.http_status for a in answers if isinstance(a, Answer)]
 
 
 def test_every_member_knows_a_new_schema_once_it_is_applied(three: Cluster) -> None:
