@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ OTHER: dict[Field, Any] = {  # where a pattern, or a rule of CEL, allows less th
     ("scheduling", "tolerations"): [{"key": "dedicated", "operator": "Exists"}],
     ("selfHealing", "unreachableAfter"): "10m",
     ("updateStrategy", "memberReadyTimeout"): "20m",
+    ("storage", "volumePolicy", "quarantineFor"): "24h",
     ("backup", "storage", "s3", "endpoint"): "http://minio:9000",
 }
 
@@ -159,3 +161,21 @@ def test_the_spec_is_edited_every_second_for_a_minute(begun: World) -> None:
     }
     assert ({"faunadb:last"}, 5, 1) == (images, len(world.voters), world.formed)
     assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+
+
+def test_a_volume_is_kept_as_long_as_the_spec_says(begun: World) -> None:
+    """Scaled down with a day of quarantine, the volumes of who left go after a day."""
+    world = begun.copy()
+    base = world.objects[names.KIND, NAME]["spec"]
+    policy = {"volumePolicy": {"quarantineFor": "24h"}}
+    edit(world, {**base, "replicas": 1, "storage": {**base["storage"], **policy}})
+    began = time.time()
+
+    asyncio.run(settle(world, Cluster(world, world, (NAMESPACE, NAME))))
+
+    until = [
+        float(item["metadata"]["annotations"][names.DELETE_AFTER])
+        for (kind, _), item in world.objects.items()
+        if kind == "PersistentVolumeClaim" and names.QUARANTINED in item["metadata"]["labels"]
+    ]
+    assert [24, 24] == [round((each - began) / 3600) for each in until]

@@ -39,11 +39,18 @@ class Image(msgspec.Struct, frozen=True, rename="camel"):
         return self.repository + suffix
 
 
+class VolumePolicy(msgspec.Struct, frozen=True, rename="camel"):
+    """What becomes of volumes that nobody needs any more."""
+
+    quarantine_for: str = "168h"  # no volume goes at the moment of a decision
+
+
 class Storage(msgspec.Struct, frozen=True, rename="camel"):
     """The volume of each member. There is no ephemeral mode."""
 
     size: str
     storage_class_name: str | None = None  # None is the cluster's default class
+    volume_policy: VolumePolicy = VolumePolicy()
 
 
 class Resources(msgspec.Struct, frozen=True, rename="camel"):

@@ -16,12 +16,12 @@ from fauna_operator.model import (
     MakeRootSecret,
     Pod,
 )
+from fauna_operator.model.desired import seconds
 from fauna_operator.plan.view import NOTHING, Outcome, View
 from fauna_operator.render import budget, claim, holds, pod, services, template_hash
 from fauna_operator.render.names import DELETE_AFTER, NONCE, QUARANTINED, ROLE
 
 RENEW_BEFORE_S = 30 * 86_400.0  # a third of a leaf's 90 days
-QUARANTINE_S = 7 * 86_400.0  # no volume goes at the moment of a decision
 CANNOT_START = frozenset(
     {
         "CrashLoopBackOff",
@@ -212,7 +212,8 @@ def retire_members(view: View) -> Outcome:
         if volume.cluster_uid != view.desired.uid:
             continue
         if not volume.quarantined:
-            until = {DELETE_AFTER: str(int(view.now + QUARANTINE_S))}
+            kept_s = seconds(view.desired.spec.storage.volume_policy.quarantine_for)
+            until = {DELETE_AFTER: str(int(view.now + kept_s))}
             marks: dict[str, str | None] = {QUARANTINED: "true"}
             found.append(_mark(volume, annotations=until, labels=marks, why="quarantined"))
         elif volume.delete_after and view.now >= volume.delete_after:
