@@ -36,8 +36,8 @@ def lose_volume(shape: Shape, member: str) -> None:
     api, space = shape.database.cluster.api, shape.database.namespace
     claim = api.get(f"/api/v1/namespaces/{space}/persistentvolumeclaims/data-{member}")
     path = f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}"
-    api.merge(path, {"metadata": {"finalizers": None}})
     api.delete(path)
+    api.merge(path, {"metadata": {"finalizers": None}})  # before, they would be put there again
 
 
 def empty_directory(shape: Shape, member: str) -> None:
