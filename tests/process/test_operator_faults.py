@@ -18,7 +18,7 @@ from faulty_door import FaultyDoor, faulty_door
 from fauna_operator.render import names
 from fauna_operator_world import NAME, World, conditions, resource
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.new]
 
 HANG_S = 900.0
 OPERATOR = Path(__file__).parent.parent.parent / "operator"

@@ -40,6 +40,7 @@ def hangs(member: MemberProcess) -> Iterator[None]:
         member.signal(signal.SIGCONT)
 
 
+@pytest.mark.new
 @pytest.mark.parametrize("how", ["hangs", "its disk is slow"])
 def test_one_slow_member_costs_little(how: str, tmp_path: Path) -> None:
     """Writes go on about as fast without one of three, and their tail is about as long."""
