@@ -15,6 +15,7 @@ from fauna_operator.model.latch import Origin
 from fauna_operator.model.restores import (
     ACCEPTED,
     COMPLETED,
+    FAILED,
     FENCING,
     HANDED_OVER,
     REGROWING,
@@ -51,18 +52,27 @@ def recover(view: View) -> Outcome:
     if request is None:
         return NOTHING
     if origin is not None and origin.uid == request.uid:
-        return _conclude(view, request)
+        return _conclude(view, request, _next_of(view, request))
     return _approach(view, request)
 
 
 def _request(view: View) -> Request | None:
     """Return the restore whose turn it is: the one that began, else the oldest."""
-    waiting = [request for request in view.observed.requests if request.status.phase in HANDED_OVER]
-    return min(
-        waiting,
-        key=lambda r: (r.status.phase == ACCEPTED, r.created, r.name),
-        default=None,
-    )
+    return min(_handed_over(view), key=_turn, default=None)
+
+
+def _next_of(view: View, request: Request) -> Request | None:
+    """Return the restore whose turn it is when `request` has ended."""
+    others = [other for other in _handed_over(view) if other.uid != request.uid]
+    return min(others, key=_turn, default=None)
+
+
+def _handed_over(view: View) -> list[Request]:
+    return [request for request in view.observed.requests if request.status.phase in HANDED_OVER]
+
+
+def _turn(request: Request) -> tuple[bool, str, str]:
+    return request.status.phase == ACCEPTED, request.created, request.name
 
 
 def _approach(view: View, request: Request) -> Outcome:
@@ -244,13 +254,20 @@ def settle_beginning(view: View) -> Outcome:
     return Outcome((WriteLatch(msgspec.structs.replace(view.latch, origin=done)),))
 
 
-def _conclude(view: View, request: Request) -> Outcome:
-    """Tell how the cluster grows back; this hinders nothing."""
+def _conclude(view: View, request: Request, following: Request | None) -> Outcome:
+    """Tell how the cluster grows back; this hinders nothing.
+
+    A majority that is lost again before all voters are back is brought back by `following`.
+    """
     leader, wanted = view.observed.leader, view.desired.spec.voters
     voters = len(leader.configuration.voters) if leader and leader.configuration else 0
     if leader is not None and leader.open and voters == wanted:
         return report(view, request, phase=COMPLETED, message=f"{voters} members vote")
-    return report(view, request, phase=REGROWING, message=f"{voters} of {wanted} members vote")
+    message = f"{voters} of {wanted} members vote"
+    if following is not None and leader is None and request.status.phase == REGROWING:
+        message = f"{message}; FaunaRestore {following.name} goes on from here"
+        return report(view, request, phase=FAILED, message=message)
+    return report(view, request, phase=REGROWING, message=message)
 
 
 def _strays(view: View, request: Request | None) -> tuple[Action, ...]:

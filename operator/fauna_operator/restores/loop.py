@@ -12,7 +12,14 @@ from fauna_operator.backups.model import Backup
 from fauna_operator.errors import Stale
 from fauna_operator.kube import Kubernetes, Object
 from fauna_operator.model import Blocked, Desired, Request
-from fauna_operator.model.restores import ENDED, HANDED_OVER, PENDING, SAVING, TRYING
+from fauna_operator.model.restores import (
+    ENDED,
+    HANDED_OVER,
+    PENDING,
+    REGROWING,
+    SAVING,
+    TRYING,
+)
 from fauna_operator.observe import job_of
 from fauna_operator.plan.fences import told
 from fauna_operator.restores.plan import Facts, Step, Target, decide, trial_name
@@ -97,7 +104,7 @@ async def facts_of(kube: Kubernetes, request: Request) -> Facts:
         backup=await backup(asked.backup_name if known.phase == PENDING else ""),
         safety=await backup(known.safety_backup_name if known.phase == SAVING else ""),
         trial=await job_of(kube, space, trial_name(request)) if known.phase == TRYING else None,
-        others=await _others(kube, request) if known.phase == PENDING else (),
+        others=await _others(kube, request, cluster or {}) if known.phase == PENDING else (),
     )
 
 
@@ -109,12 +116,19 @@ def _target(resource: Object) -> Target:
     )
 
 
-async def _others(kube: Kubernetes, request: Request) -> tuple[str, ...]:
-    """Return the restores that were handed over to the same cluster."""
+async def _others(kube: Kubernetes, request: Request, cluster: Object) -> tuple[str, ...]:
+    """Return the restores that were handed over to the same cluster and still hinder another.
+
+    One that regrows does not where the majority is lost again: it could not end without another.
+    """
+    conditions = (cluster.get("status") or {}).get("conditions") or ()
+    unavailable = {"type": "Available", "status": "False"}.items()
+    lost = any(unavailable <= condition.items() for condition in conditions)
+    hindering = HANDED_OVER - {REGROWING} if lost else HANDED_OVER
     found = []
     for item in await kube.find("FaunaRestore", request.namespace):
         other = Request.of(item)
         same = other.cluster == request.cluster and other.uid != request.uid
-        if same and other.spec.target.in_place and other.status.phase in HANDED_OVER:
+        if same and other.spec.target.in_place and other.status.phase in hindering:
             found.append(other.name)
     return tuple(sorted(found))

@@ -269,3 +269,32 @@ def test_a_lost_answer_at_every_write(story: str) -> None:
     for n in range(0, writes, STRIDE):
         world = asyncio.run(lose(n))
         assert (n, outcome) == (n, (world.restores(), voters(world), world.latched()))
+
+
+def test_a_majority_lost_again_while_it_grows_back() -> None:
+    """The first restore hinders no second one: it says who goes on, and that one does."""
+    world = lost()
+    world.ask_for(AUTO, "first")
+    operator = Operator(world)
+
+    async def grow() -> None:
+        for _ in range(200):
+            await operator.look()
+            world.kubelets()
+            if len(voters(world)) == 2:
+                return
+        raise AssertionError(f"it does not grow: {world.restores()}")
+
+    asyncio.run(grow())
+    assert {"first": "Regrowing"} == world.restores()
+    world.destroy(voters(world)[0])
+    run(world)
+    assert {"first": "Regrowing"} == world.restores()
+
+    world.ask_for(AUTO, "second")
+    run(world)
+
+    assert {"first": "Failed", "second": "Completed"} == world.restores()
+    assert "FaunaRestore second goes on from here" in recovery(world, "first")["message"]
+    assert ("True", "AllMembersReady") == conditions(world)["Ready"]
+    assert 3 == len(voters(world))
