@@ -1,7 +1,8 @@
 """Which member gives the log, and what came of asking it?
 
     survey     GET /cluster of everybody who is known, at once; who is known follows the leader's
-               committed configuration, beginning with the addresses that we were given
+               committed configuration, beginning with the addresses that we were given; a
+               follower says who leads
     choose     a follower that is near the newest commit, before the leader
     read       GET /log?from=INDEX, up to so many bytes
 
@@ -25,6 +26,7 @@ from faunadb.backup.source import address_of
 from faunadb.errors import Malformed
 from faunadb.net.tls import client_context, split_name
 from faunadb.raft.entries import Entry
+from faunadb.raft.membership import MEMBERS_MAX
 from faunadb.raft.records import RecordReader
 
 SURVEY_S = 3.0
@@ -161,12 +163,16 @@ class LogSource:
         return self._session
 
     def _learn(self, report: dict[str, Any]) -> None:
-        """Take over who the members are, from a leader that knows."""
-        configuration = report["configuration"]
+        """Take over who the members are, from a leader that knows; from others, who leads them."""
+        configuration, leader = report["configuration"], report["leader"]
         if configuration is not None:
             peers = (*configuration["voters"], *configuration["learners"])
-            hosts = (split_name(peer["name"])[0] for peer in peers)
-            self._learned = tuple(f"{host}:{self._port}" for host in hosts)
+            self._learned = tuple(self._address(peer) for peer in peers)
+        elif leader is not None and (address := self._address(leader)) not in self._learned:
+            self._learned = (*self._learned, address)[-MEMBERS_MAX:]
+
+    def _address(self, peer: dict[str, Any]) -> str:
+        return f"{split_name(peer['name'])[0]}:{self._port}"
 
 
 def _seen(address: str, report: dict[str, Any]) -> Seen:

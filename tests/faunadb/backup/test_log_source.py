@@ -167,6 +167,21 @@ async def test_what_a_member_cannot_give_is_said(start: Start, tls: Path) -> Non
             await source.read(nobody, 30, 1 << 20)
 
 
+async def test_a_follower_tells_who_leads(start: Start, tls: Path) -> None:
+    """Who was given followers only finds the leader, before the followers are gone."""
+    follower, leader = Member(), Member()
+    port = await start(follower)
+    assert port == await start(leader, "127.0.0.2", port)
+    follower.report["leader"] = {"id": 2, "name": "127.0.0.2:7500"}
+    async with LogSource([f"127.0.0.1:{port}"], tls / "backup", CLUSTER) as source:
+        first = await source.survey()
+        second = await source.survey()
+
+    assert [f"127.0.0.1:{port}"] == [seen.address for seen in first.seen]
+    both = [f"127.0.0.1:{port}", f"127.0.0.2:{port}"]
+    assert both == [seen.address for seen in second.seen]
+
+
 async def test_members_are_learned_from_the_leader(start: Start, tls: Path) -> None:
     """The configuration names hosts; all have their admin port where the first one has it."""
     leader, other = Member(), Member()
