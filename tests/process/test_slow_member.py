@@ -20,7 +20,7 @@ import pytest
 from kind_test_helpers.bad_disk import BadDisk, compile_shim, slow
 from process.cluster import SECRET, Cluster, MemberProcess, cluster, wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.new]
 
 CLIENTS, WRITES, ROUNDS = 8, 300, 5  # writes of half a round
 SLOW_S = 0.2  # of one sync
@@ -40,7 +40,6 @@ def hangs(member: MemberProcess) -> Iterator[None]:
         member.signal(signal.SIGCONT)
 
 
-@pytest.mark.new
 @pytest.mark.parametrize("how", ["hangs", "its disk is slow"])
 def test_one_slow_member_costs_little(how: str, tmp_path: Path) -> None:
     """Writes go on about as fast without one of three, and their tail is about as long."""
